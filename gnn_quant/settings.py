@@ -57,13 +57,13 @@ def _environment(overrides, first):
     values = {k.upper(): v for k, v in (first | dict(os.environ)).items() if v}
     return overrides.get('environment') or values.get('GNNQ_ENVIRONMENT') or 'dev'
 
-# %% ../nbs/02_settings.ipynb #03a18ddf
+# %% ../nbs/02_settings.ipynb #cd6c47e2
 def load(
     folder: str | Path = '.', # where `.env` and `.env.<environment>` are looked for
-    **overrides, # fields of `Settings`; they win over files and variables
+    **overrides, # fields of `Settings`; they win over files and variables; None is not set
 ) -> Settings:
     "Settings of this process; `BadSettings` names the variable, what was found and what is accepted"
-    shared = Path(folder) / '.env'
+    overrides, shared = {k: v for k, v in overrides.items() if v is not None}, Path(folder) / '.env'
     env = _environment(overrides, _read_env(shared))
     own = Path(folder) / f'.env.{env}'
     for names, where in ((os.environ, 'the environment'), (_read_env(shared), shared.name), (_read_env(own), own.name)): _refuse_unknown(names, where)

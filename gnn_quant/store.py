@@ -53,13 +53,13 @@ def _open_temporary(folder):
         if os.fstat(fd).st_nlink: return fd, path
         os.close(fd)
 
-# %% ../nbs/04_store.ipynb #1cdc9791
+# %% ../nbs/04_store.ipynb #a0f57f1a
 def write_bytes(
     data: bytes,
     path: str | Path, # its folder is made when missing
 ) -> str: # SHA-256 of the bytes, 64 hex digits
     "Replace a file in one step and force it to disk; `StoreError` names the path when that fails"
-    path, tmp, fd = Path(path), None, None
+    path, tmp = Path(path), None
     try:
         _make_folder(path.parent)
         _sweep(path.parent)
@@ -71,8 +71,9 @@ def write_bytes(
         _sync_folder(path.parent)
     except OSError as e: raise _trouble(e, path) from e
     finally:
-        with contextlib.suppress(OSError, TypeError): tmp.unlink(missing_ok=True) if tmp else None
-        if fd is not None: os.close(fd)
+        if tmp is not None:
+            with contextlib.suppress(OSError): tmp.unlink()
+            os.close(fd)
     return hashlib.sha256(data).hexdigest()
 
 # %% ../nbs/04_store.ipynb #1ea67b55

@@ -85,7 +85,7 @@ def take(
     "Some of the events, in the same order"
     return Events(e.src[at], e.dst[at], e.t[at], e.msg[at], e.symbols, e.fields)
 
-# %% ../../nbs/30_graph.events.ipynb #4ea22628
+# %% ../../nbs/30_graph.events.ipynb #0174670b
 def make_events(
     src, # (E,) node positions of the neighbours that inform
     dst, # (E,) node positions of the nodes informed
@@ -102,8 +102,11 @@ def make_events(
     for name in ('src', 'dst'):
         a = arrays[name]
         if len(a) and (a.min() < 0 or a.max() >= len(symbols)): raise BadData(f'events: {name} has node {a.max()}, nodes are 0 .. {len(symbols) - 1}. Number nodes by their place in symbols.')
+    msg = np.asarray(msg, dtype=np.float32)
+    if not len(t) and not msg.size: msg = msg.reshape(0, len(fields))
+    sizes = dict(src=arrays['src'].shape, dst=arrays['dst'].shape, t=t.shape, msg=msg.shape[:1])
+    if len(set(sizes.values())) > 1 or msg.ndim != 2: raise BadData(f'events: sizes differ: {sizes}, msg has {msg.ndim} axes. One row an event, msg (E, D).')
     order = np.argsort(t, kind='stable')
-    msg = np.asarray(msg, dtype=np.float32).reshape(len(t), len(fields))
     return Events(arrays['src'].astype(np.int32)[order], arrays['dst'].astype(np.int32)[order], t.astype(np.int64)[order], msg[order], tuple(symbols), tuple(fields))
 
 # %% ../../nbs/30_graph.events.ipynb #7b6a6aa2
@@ -120,30 +123,30 @@ def merge(
     src, dst, t = (np.concatenate([getattr(e, k) for e in events]) for k in ('src', 'dst', 't'))
     return make_events(src, dst, t, np.concatenate(msgs), events[0].symbols, fields)
 
-# %% ../../nbs/30_graph.events.ipynb #eb5a4bf0
+# %% ../../nbs/30_graph.events.ipynb #0857f25c
 @numba.njit(cache=True)
 def weighted_corr(
     r, # (W, N) float64 returns, oldest first; NaN = not known
     w, # (W,) float64 weights that sum to one
 ): # (N, N) correlations; NaN for a symbol with a gap in the window or without variance
-    "Correlation matrix of one window, summed in the order of time"
+    "Correlation matrix of one window, summed in the order of time; equal to the last bit under a permutation of the symbols"
     rows, n = r.shape
-    z, var, c = np.empty((n, rows)), np.empty(n), np.zeros((n, n))
-    for i in range(n):
-        mean, square = 0., 0.
-        for s in range(rows): mean += w[s] * r[s, i]
-        var[i] = 0.
-        for s in range(rows):
-            z[i, s] = r[s, i] - mean
-            var[i] += w[s] * z[i, s] ** 2
-            square += w[s] * r[s, i] ** 2
-        if not var[i] > 1e-24 * square: var[i] = np.nan
+    z, mean, square, c = np.empty((rows, n)), np.zeros(n), np.zeros(n), np.zeros((n, n))
+    for s in range(rows):
+        for i in range(n):
+            mean[i] += w[s] * r[s, i]
+            square[i] += w[s] * r[s, i] ** 2
+    for s in range(rows):
+        for i in range(n): z[s, i] = np.sqrt(w[s]) * (r[s, i] - mean[i])
     for i in range(n):
         for s in range(rows):
-            for j in range(i + 1): c[i, j] += w[s] * z[i, s] * z[j, s]
+            for j in range(i + 1): c[i, j] += z[s, i] * z[s, j]
+    var = np.diag(c).copy()
+    for i in range(n):
+        if not var[i] > 1e-24 * square[i]: var[i] = np.nan
         for j in range(i + 1):
-            c[i, j] = min(1., max(-1., c[i, j] / np.sqrt(var[i] * var[j]))) if var[i] == var[i] and var[j] == var[j] else np.nan
-            c[j, i] = c[i, j]
+            rho = c[i, j] / np.sqrt(var[i] * var[j])
+            c[i, j] = c[j, i] = rho if np.isnan(rho) else min(1., max(-1., rho))
     return c
 
 # %% ../../nbs/30_graph.events.ipynb #44e2b3d3
@@ -174,7 +177,7 @@ def strongest(
     keep = np.take_along_axis(a, order, 1) > min_abs
     return order[keep], np.nonzero(keep)[0]
 
-# %% ../../nbs/30_graph.events.ipynb #19ad9738
+# %% ../../nbs/30_graph.events.ipynb #5b565f46
 def correlation_events(
     bars: pd.DataFrame, # (T, F*N) bars; only Close is used
     window: int = 60, # returns in a window, at least 3
@@ -187,6 +190,7 @@ def correlation_events(
     "Trailing correlation as dated edges; `BadData` when no row has a full window"
     for name, v, low in (('window', window, 3), ('top', top, 1), ('every', every, 1)):
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < low: raise BadParams(f'correlation_events: {name}={v!r}. Pass a whole number of at least {low}.')
+    if not 0 <= min_abs < 1: raise BadParams(f'correlation_events: min_abs={min_abs!r}. Pass a correlation from 0 to below 1.')
     check_bars(bars, 'correlation_events', min_known=0)
     if len(bars) <= window: raise BadData(f'correlation_events: {len(bars)} rows hold no window of {window} returns. Load more rows, or shorten window.')
     r, w, syms = np.ascontiguousarray(returns(bars), dtype=float), window_weights(window, kind, halflife), symbols_of(bars)
@@ -212,7 +216,7 @@ def known_sectors(
     if not isinstance(sectors, pd.Series) or sectors.index.has_duplicates: raise BadData('sectors: not a Series with one row a symbol. Pass symbol -> sector.')
     return np.array([None if pd.isna(s) or str(s).strip().lower() in UNKNOWN_SECTORS else str(s).strip() for s in sectors.reindex(list(symbols))], dtype=object)
 
-# %% ../../nbs/30_graph.events.ipynb #189ea60c
+# %% ../../nbs/30_graph.events.ipynb #81811be7
 def sector_events(
     sectors: pd.Series, # symbol -> sector
     index: pd.DatetimeIndex, # (T,) rows of the bars
@@ -222,6 +226,8 @@ def sector_events(
     every: int = 0, # rows between repetitions; 0 = once
 ) -> Events: # field same_sector, always 1
     "Same-sector pairs, both ways; `LookAhead` when the map became known after the last row"
+    if not isinstance(index, pd.DatetimeIndex) or not len(index): raise BadData('sectors: no rows to date the edges by. Pass the DatetimeIndex of the bars.')
+    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 0: raise BadParams(f'sector_events: every={every!r}. Pass a whole number of rows, 0 = once.')
     t, first = instants(index), max(as_instant(asof), int(instants(index)[0]))
     if assume_static: first = int(t[0])
     if first > t[-1]:
