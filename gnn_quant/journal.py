@@ -169,14 +169,15 @@ def _set_aside(fd, path, torn, end):
     os.ftruncate(fd, end)
     os.fsync(fd)
 
-# %% ../nbs/06_journal.ipynb #8bd235a1
+# %% ../nbs/06_journal.ipynb #8718d0ed
 def _write_line(fd, line, end):
     try:
         rest = memoryview(line)
         while rest: rest = rest[os.write(fd, rest):]
         os.fsync(fd)
-    except OSError:
-        with contextlib.suppress(OSError): os.ftruncate(fd, end)
+    except OSError as e:
+        try: os.ftruncate(fd, end)
+        except OSError: raise StoreError(f'journal: {e.strerror} in the middle of an entry. Whether it is in is not known: read the journal before adding it again.') from e
         raise
 
 # %% ../nbs/06_journal.ipynb #18a83a21

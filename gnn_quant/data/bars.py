@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRICES', 'FIELDS', 'DATE_NAMES', 'SYMBOL_NAMES', 'canonical', 'fields', 'symbols', 'check_layout', 'check_bars',
-           'returns', 'fill_field', 'fill_price', 'find_column', 'arrange', 'from_long', 'naive_stamps',
-           'from_yfinance']
+           'returns', 'fill_field', 'fill_price', 'find_column', 'arrange', 'bar_columns', 'symbol_names', 'from_long',
+           'naive_stamps', 'from_yfinance']
 
 # %% ../../nbs/10_data.bars.ipynb #fa3feccf
 import numpy as np, pandas as pd
@@ -146,7 +146,31 @@ def arrange(
     cols = pd.MultiIndex.from_tuples([(f[i], x.columns[i][1]) for i in at], names=['field', 'symbol'])
     return x.iloc[:, at].set_axis(cols, axis=1).rename_axis(index='date')
 
-# %% ../../nbs/10_data.bars.ipynb #9c8be228
+# %% ../../nbs/10_data.bars.ipynb #ec104b33
+def bar_columns(
+    df: pd.DataFrame, # columns in one level
+    who: str,
+) -> dict: # header -> house name, bar fields only
+    "Which columns are bar fields; `BadData` when two mean the same or Close is missing"
+    have = {c: canonical(c) for c in df.columns if canonical(c)}
+    names, found = list(have.values()), ', '.join(map(str, df.columns[:8]))
+    if 'Close' not in names: raise BadData(f'{who}: no column Close, found {found}. Name the price column Close.')
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice or df.columns.has_duplicates: raise BadData(f"{who}: {twice[0] if twice else 'a header'} appears twice, found {found}. Keep one.")
+    return have
+
+# %% ../../nbs/10_data.bars.ipynb #f8162c37
+def symbol_names(
+    values: pd.Series, # column of symbols, text or numbers
+    who: str = 'symbols',
+) -> np.ndarray: # (rows,) text
+    "Symbols as text; `BadData` where a row has none"
+    text = values.astype(str).str.strip().to_numpy(dtype=object)
+    bad = values.isna().to_numpy() | (text == '')
+    if bad.any(): raise BadData(f'{who}: {int(bad.sum())} rows have no symbol, first in row {int(np.flatnonzero(bad)[0]) + 1}. Name or drop them.')
+    return text
+
+# %% ../../nbs/10_data.bars.ipynb #9d88230d
 def from_long(
     df: pd.DataFrame, # one row a (date, symbol) with columns date, symbol and bar fields; any case, any row order
     who: str = 'long table',
@@ -154,15 +178,15 @@ def from_long(
 ) -> pd.DataFrame: # (T, F*N) bars, symbols sorted by name
     "Long table to bars, checked; `BadData` on duplicates and on what is not a number"
     d, s = find_column(df, DATE_NAMES, who), find_column(df, SYMBOL_NAMES, who)
-    keys = [pd.Index(df[s].astype(str), name='symbol'), pd.Index(df[d], name='date')]
-    x = df[[c for c in df.columns if canonical(c)]].set_axis(pd.MultiIndex.from_arrays(keys))
-    if not x.shape[1] or not len(x): raise BadData(f'{who}: {len(x)} rows x {x.shape[1]} bar fields. Wanted a column Close and some rows.')
+    keys = [pd.Index(symbol_names(df[s], who), name='symbol'), pd.Index(df[d], name='date')]
+    x = df[list(bar_columns(df, who))].set_axis(pd.MultiIndex.from_arrays(keys))
+    if not len(x): raise BadData(f'{who}: no rows. Load some data first.')
     if x.index.has_duplicates:
         a = x.index[x.index.duplicated()]
         raise BadData(f'{who}: {a[0][0]}: {len(a)} duplicate dates, first {str(a[0][1])[:10]}. Keep one row a date and symbol, or use data.quality.clean.')
     return check_bars(arrange(x.unstack('symbol')), who, min_known)
 
-# %% ../../nbs/10_data.bars.ipynb #52e5ccf0
+# %% ../../nbs/10_data.bars.ipynb #4b27ae09
 def naive_stamps(
     index: pd.DatetimeIndex, # with or without a time zone
 ) -> pd.DatetimeIndex: # local dates where every stamp is a midnight, else UTC; never a zone mark
@@ -170,7 +194,7 @@ def naive_stamps(
     if index.tz is None: return index
     return index.tz_localize(None) if (index == index.normalize()).all() else index.tz_convert('UTC').tz_localize(None)
 
-# %% ../../nbs/10_data.bars.ipynb #3039c344
+# %% ../../nbs/10_data.bars.ipynb #0bf8f3c0
 def from_yfinance(
     df: pd.DataFrame, # as `yfinance.download` or `Ticker.history` returned it
     symbol: str = '', # name of the only symbol, where the columns have one level

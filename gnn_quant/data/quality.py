@@ -6,11 +6,11 @@
 __all__ = ['NOTE', 'MISSING', 'SPLITS', 'parse_dates', 'split_table', 'split_factor', 'split_adjust', 'held', 'reverts',
            'suspect_splits', 'clean']
 
-# %% ../../nbs/10_data.quality.ipynb #94fad35b
+# %% ../../nbs/10_data.quality.ipynb #f07561b7
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, check_frame
-from .bars import (DATE_NAMES, PRICES, SYMBOL_NAMES, arrange, canonical, check_bars, check_layout, fields, find_column,
-                                 naive_stamps, symbols)
+from .bars import (DATE_NAMES, PRICES, SYMBOL_NAMES, arrange, bar_columns, canonical, check_bars, check_layout, fields,
+                                 fill_field, find_column, naive_stamps, symbol_names, symbols)
 
 # %% ../../nbs/10_data.quality.ipynb #060e211f
 def _offsets(text, who):
@@ -42,14 +42,13 @@ def _melt(raw, who):
     cols = {f: raw[f].to_numpy().ravel() for f in fields(raw) if canonical(f)}
     return pd.DataFrame({'date': np.repeat(raw.index, len(s)), 'symbol': np.tile(np.array(s, dtype=object), t), **cols})
 
-# %% ../../nbs/10_data.quality.ipynb #821eaf76
+# %% ../../nbs/10_data.quality.ipynb #84d83b8d
 def _long(raw, who):
     if not isinstance(raw, pd.DataFrame) or raw.empty: raise BadData(f'{who}: no rows to clean. Pass bars or a long table with date, symbol and Close.')
     if raw.columns.nlevels == 2: return _melt(raw, who)
     d, s = find_column(raw, DATE_NAMES, who), find_column(raw, SYMBOL_NAMES, who)
-    have = {canonical(c): raw[c].to_numpy() for c in raw.columns if canonical(c)}
-    if 'Close' not in have: raise BadData(f"{who}: no column Close, found {', '.join(map(str, raw.columns[:8]))}. Name the price column Close.")
-    return pd.DataFrame({'date': parse_dates(raw[d].reset_index(drop=True), who), 'symbol': raw[s].astype(str).to_numpy(dtype=object), **have})
+    have = {f: raw[c].reset_index(drop=True) for c, f in bar_columns(raw, who).items()}
+    return pd.DataFrame({'date': parse_dates(raw[d].reset_index(drop=True), who), 'symbol': symbol_names(raw[s], who), **have})
 
 # %% ../../nbs/10_data.quality.ipynb #b78c9abf
 NOTE = ['date', 'symbol', 'field', 'value', 'reason', 'known', 'kept']
@@ -186,14 +185,14 @@ def reverts(
 # %% ../../nbs/10_data.quality.ipynb #22d396ae
 SPLITS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20)
 
-# %% ../../nbs/10_data.quality.ipynb #022e525f
+# %% ../../nbs/10_data.quality.ipynb #be904d90
 def suspect_splits(
     bars: pd.DataFrame, # (T, F*N) bars, known splits already adjusted
     tol: float = .04, # distance from k:1 in log price that still counts
 ) -> np.ndarray: # (T, N) text: '' or what the step looks like, as of the row itself
     "Steps near k:1 against the last known close, which somebody should look up"
     last = np.log(bars['Close']).ffill().shift()
-    step, gap = (np.log(bars['Close']) - last).to_numpy(), (np.log(bars[fields(bars)[0]] if 'Open' not in fields(bars) else bars['Open']) - last).to_numpy()
+    step, gap = ((np.log(bars[f]) - last).to_numpy() for f in ('Close', fill_field(bars)))
     what = np.full(step.shape, '', dtype=object)
     for k in SPLITS:
         for sign, word in ((-1, f'fell to about 1/{k}'), (1, f'rose about {k} times')):
@@ -208,16 +207,16 @@ def _wide(x, raw):
     w = arrange(keep.unstack('symbol'))
     return w.reindex(columns=pd.MultiIndex.from_product([fields(w), order], names=['field', 'symbol']))
 
-# %% ../../nbs/10_data.quality.ipynb #ef070e59
+# %% ../../nbs/10_data.quality.ipynb #e3e1f383
 def _raise(q, who):
-    q = q[~q['kept'].astype(bool)]
+    q = q[~q['kept']]
     if not len(q): return
     a, n = q.iloc[0], q['reason'].value_counts()
     day = 'a row without a date' if pd.isna(a['date']) else f"{a['date']:%Y-%m-%d}"
-    raise BadData(f"{who}: {a['symbol']}: {a['field']} {a['value']!r} on {day}: {a['reason']} ({len(q)} values, {len(n)} reasons). "
+    raise BadData(f"{who}: {a['symbol']}: {a['field']} {a['value'] if isinstance(a['value'], str) else format(a['value'], 'g')} on {day}: {a['reason']} ({len(q)} values, {len(n)} reasons). "
                   "Correct the file, or use on_bad='quarantine'.")
 
-# %% ../../nbs/10_data.quality.ipynb #9e2a1d08
+# %% ../../nbs/10_data.quality.ipynb #c49f81cc
 def clean(
     raw: pd.DataFrame, # bars (T, F*N) or a long table with date, symbol and bar fields; values of any kind
     splits=(), # known splits, see `split_table`; applied forward
@@ -240,6 +239,6 @@ def clean(
     what = suspect_splits(w)
     notes += [_cells(w, what != '', 'Close', source, what), _cells(w, reverts(w['Close']), 'Close', source, 'jump that reverts', lag=1)]
     q = pd.concat([n for n in notes if len(n)] or [_note([], [], '', [], '')], ignore_index=True)
-    q = q.sort_values(['known', 'date', 'symbol', 'field', 'reason'], ignore_index=True, key=lambda c: c.astype(str) if c.dtype == object else c)
+    q = q.sort_values(['known', 'date', 'symbol', 'field', 'reason'], ignore_index=True).astype({'date': 'datetime64[us]', 'known': 'datetime64[us]', 'kept': bool})
     if on_bad == 'raise': _raise(q, who)
     return check_bars(w, who, min_known), q

@@ -162,20 +162,32 @@ def window_weights(
     w = np.ones(window) if kind == 'rolling' else .5 ** (np.arange(window)[::-1] / (halflife or window / 4))
     return w / w.sum()
 
-# %% ../../nbs/30_graph.events.ipynb #47277986
+# %% ../../nbs/30_graph.events.ipynb #e6ab1b76
+@numba.njit(cache=True)
 def strongest(
-    c: np.ndarray, # (N, N) correlations, row = node informed; NaN = not known
-    top: int, # neighbours kept a node
-    names: np.ndarray, # (N,) rank of each symbol's name, which breaks ties
-    min_abs: float = 0., # neighbours must exceed this absolute correlation
-) -> tuple: # (src (E,), dst (E,)) by node, weakest to strongest
+    c, # (N, N) correlations, row = node informed; NaN = not known
+    top, # neighbours kept a node
+    names, # (N,) rank of each symbol's name, which breaks ties
+    min_abs, # neighbours must exceed this absolute correlation
+): # (src (E,), dst (E,)) by node, weakest to strongest
     "The most correlated neighbours of every node"
-    a = np.abs(c)
-    a[np.isnan(a)] = 0.
-    np.fill_diagonal(a, 0.)
-    order = np.lexsort((np.broadcast_to(names, a.shape), -a), axis=1)[:, :top][:, ::-1]
-    keep = np.take_along_axis(a, order, 1) > min_abs
-    return order[keep], np.nonzero(keep)[0]
+    n, used = len(c), 0
+    top = min(top, n)
+    src, dst, best = np.empty(n * top, np.int64), np.empty(n * top, np.int64), np.empty(top, np.int64)
+    for i in range(n):
+        m = 0
+        for j in range(n):
+            a = abs(c[i, j])
+            if j == i or not a > min_abs: continue
+            p = m
+            while p > 0 and (a > abs(c[i, best[p - 1]]) or (a == abs(c[i, best[p - 1]]) and names[j] < names[best[p - 1]])):
+                if p < top: best[p] = best[p - 1]
+                p -= 1
+            if p < top: best[p] = j
+            m = min(m + 1, top)
+        for p in range(m): src[used + p], dst[used + p] = best[m - 1 - p], i
+        used += m
+    return src[:used], dst[:used]
 
 # %% ../../nbs/30_graph.events.ipynb #5b565f46
 def correlation_events(
@@ -199,9 +211,9 @@ def correlation_events(
     src, dst, t, corr = (np.concatenate(p) for p in zip(*parts))
     return make_events(src, dst, t, np.c_[corr, np.abs(corr)], syms, ['corr', 'abs_corr'])
 
-# %% ../../nbs/30_graph.events.ipynb #44a187ea
+# %% ../../nbs/30_graph.events.ipynb #c808c125
 def _batch(c, t, top, names, min_abs):
-    src, dst = strongest(c, top, names, min_abs)
+    src, dst = strongest(c, top, names, float(min_abs))
     return src, dst, np.full(len(src), t), c[dst, src]
 
 # %% ../../nbs/30_graph.events.ipynb #87b70270

@@ -36,12 +36,11 @@ def _rows(dst, n):
         end[dst[e]] += 1
     return ptr, at
 
-# %% ../../nbs/30_graph.neighbors.ipynb #2f5a1d92
+# %% ../../nbs/30_graph.neighbors.ipynb #b172190f
 @numba.njit(cache=True)
-def _recent(ptr, at, src, t, nodes, times, k):
-    q = len(nodes)
-    nbr, when, event, mask = np.empty((q, k), np.int64), np.empty((q, k), np.int64), np.empty((q, k), np.int64), np.empty((q, k), np.bool_)
-    for i in range(q):
+def _recent(ptr, at, src, t, nodes, times, nbr, when, event, mask):
+    k = nbr.shape[1]
+    for i in range(len(nodes)):
         start, lo, hi = ptr[nodes[i]], ptr[nodes[i]], ptr[nodes[i] + 1]
         while lo < hi:
             mid = (lo + hi) >> 1
@@ -52,7 +51,6 @@ def _recent(ptr, at, src, t, nodes, times, k):
             p = lo - 1 - j
             nbr[i, j], when[i, j], event[i, j], mask[i, j] = src[p], t[p], at[p], True
         for j in range(m, k): nbr[i, j], when[i, j], event[i, j], mask[i, j] = -1, times[i], -1, False
-    return nbr, when, event, mask
 
 # %% ../../nbs/30_graph.neighbors.ipynb #5cb7fb1e
 def check_queries(
@@ -71,7 +69,7 @@ def check_queries(
     if len(bad): raise BadData(f'recent: node {nodes[bad[0]]} in query {bad[0]}, nodes are 0 .. {n - 1}. Leave padding out of the queries.')
     return nodes.astype(np.int64), times.astype(np.int64)
 
-# %% ../../nbs/30_graph.neighbors.ipynb #e8f67d05
+# %% ../../nbs/30_graph.neighbors.ipynb #bac23f79
 class NeighborIndex:
     "Events by the node they inform, ready to be searched by time"
     def __init__(self,
@@ -88,4 +86,6 @@ class NeighborIndex:
     ) -> Neighbors: # (Q, k) most recent first
         "The last `k` events that each node knew of before its instant"
         nodes, times = check_queries(nodes, times, k, self.n)
-        return Neighbors(*_recent(self.ptr, self.at, self.src, self.t, nodes, times, k), times)
+        out = [np.empty((len(nodes), k), kind) for kind in (np.int64, np.int64, np.int64, np.bool_)]
+        _recent(self.ptr, self.at, self.src, self.t, nodes, times, *out)
+        return Neighbors(*out, times)

@@ -79,32 +79,32 @@ def wire_events(
         who, when = nodes, times
     return hops, who, when
 
-# %% ../../nbs/40_models.tgat.ipynb #a365c6a2
+# %% ../../nbs/40_models.tgat.ipynb #435828fc
 class TemporalLayer(nn.Module):
     "One TGAT layer: ask the neighbours, then merge the answer with one's own state"
     def __init__(self,
         width: int, # of a state
-        d_msg: int, # numbers in a message
+        d_tie: int, # of a tie: the event's message and its encoded age
         time_dim: int,
         heads: int,
         dropout: float,
     ):
         super().__init__()
-        self.time = TimeEncoding(time_dim)
-        self.attention = TemporalAttention(width + time_dim, width + d_msg + time_dim, width, heads)
+        self.attention = TemporalAttention(width + time_dim, width + d_tie, width, heads)
         self.merge = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width))
     def forward(self,
         h: torch.Tensor, # (P, width) states of the layer below
         hop: Hop | None, # None: nobody has a neighbour
+        tie: torch.Tensor | None, # (Q, K, d_tie) what is known of each tie
+        now: torch.Tensor, # (time_dim,) the encoding of age zero
     ) -> torch.Tensor: # (Q, width)
         if hop is None: return self.merge(torch.cat([torch.zeros_like(h), h], -1))
         own, (q, k) = h[hop.own], hop.nbr.shape
-        now = self.time(torch.zeros(1)).expand(q, -1)
         there = h.index_select(0, hop.nbr.reshape(-1)).view(q, k, -1)
-        said = self.attention(torch.cat([own, now], -1), torch.cat([there, hop.msg, self.time(hop.days)], -1), hop.mask)
+        said = self.attention(torch.cat([own, now.expand(q, -1)], -1), torch.cat([there, tie], -1), hop.mask)
         return self.merge(torch.cat([said, own], -1))
 
-# %% ../../nbs/40_models.tgat.ipynb #147eda22
+# %% ../../nbs/40_models.tgat.ipynb #c0294255
 class TGATNet(nn.Module):
     "Encoder, temporal layers, and a score"
     def __init__(self,
@@ -114,14 +114,16 @@ class TGATNet(nn.Module):
     ):
         super().__init__()
         self.encode = nn.Sequential(nn.Linear(2 * d_in, width), nn.ReLU())
-        self.layers = nn.ModuleList(TemporalLayer(width, d_msg, time_dim, heads, dropout) for _ in range(layers))
+        self.time = TimeEncoding(time_dim)
+        self.layers = nn.ModuleList(TemporalLayer(width, d_msg + time_dim, time_dim, heads, dropout) for _ in range(layers))
         self.score = nn.Linear(width, 1)
     def forward(self,
         x: torch.Tensor, # (P, F) scaled features of the lowest states; NaN = not known
         hops: list, # one `Hop` a layer from the lowest up; None for a layer without edges
     ) -> torch.Tensor: # (Q,)
         h = self.encode(torch.cat([torch.nan_to_num(x), (~x.isnan()).to(x.dtype)], -1))
-        for layer, hop in zip(self.layers, hops): h = layer(h, hop)
+        now, ties = self.time(torch.zeros(())), {id(p): torch.cat([p.msg, self.time(p.days)], -1) for p in hops if p is not None}
+        for layer, hop in zip(self.layers, hops): h = layer(h, hop, ties.get(id(hop)), now)
         return self.score(h).squeeze(-1)
 
 # %% ../../nbs/40_models.tgat.ipynb #a0ccbd47

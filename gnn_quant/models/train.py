@@ -241,12 +241,12 @@ def check_meta(
     odd = [f'{k} was {there.get(k, "absent")}, is {here.get(k, "absent")}' for k in sorted({*there, *here}) if there.get(k) != here.get(k)]
     if odd: raise CheckpointMismatch(f"checkpoint: {path}: {'; '.join(odd)}. Use another folder, or delete it to begin again.")
 
-# %% ../../nbs/40_models.train.ipynb #3cde3d17
+# %% ../../nbs/40_models.train.ipynb #6d0481b0
 @dataclass(frozen=True)
 class Schedule:
     "How long and how fast to train; the defaults are conventions, chosen before any result was seen"
-    epochs: int = 8
-    patience: int = 3 # epochs without a better validation verdict before stopping
+    epochs: int = 5
+    patience: int = 2 # epochs without a better validation verdict before stopping
     lr: float = 3e-3
     weight_decay: float = 1e-2
     clip: float = 1. # largest gradient norm

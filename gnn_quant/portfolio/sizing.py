@@ -45,13 +45,13 @@ def equal_weight(
     known = bars['Close'].notna()
     return decided(known.astype(float).div(known.sum(axis=1).clip(lower=1), axis=0), known)
 
-# %% ../../nbs/60_portfolio.sizing.ipynb #db6822c1
+# %% ../../nbs/60_portfolio.sizing.ipynb #50d3aa60
 def _places(top, n):
-    if isinstance(top, bool) or not top > 0 or (top >= 1 and top != int(top)):
+    if isinstance(top, (bool, str)) or not top > 0 or (top >= 1 and top != int(top)):
         raise BadParams(f'long_only: top is {top!r}. Pass a count such as 5, or a share of the names below 1 such as .2.')
     return pd.Series(float(top), n.index) if top >= 1 else np.floor(n * top + 1e-9).clip(lower=1)
 
-# %% ../../nbs/60_portfolio.sizing.ipynb #20a5ef68
+# %% ../../nbs/60_portfolio.sizing.ipynb #85f7db28
 def long_only(
     scores: pd.DataFrame, # (T, N) higher is better; NaN = no score
     top: float = .2, # below 1 a share of the known names (at least one name), else a count
@@ -62,7 +62,7 @@ def long_only(
     k = _places(top, scores.notna().sum(axis=1))
     first, last = (scores.rank(axis=1, ascending=False, method=m) for m in ('min', 'max'))
     tied = last - first + 1
-    got = (-first.sub(k + 1, axis=0)).clip(lower=0).clip(upper=tied)
+    got = (-first.sub(k + 1, axis=0)).clip(lower=0).clip(upper=tied) + 0.
     return decided((got / tied).div(k, axis=0), scores.notna(), least)
 
 # %% ../../nbs/60_portfolio.sizing.ipynb #d3ca8ac9

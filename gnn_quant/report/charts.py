@@ -91,7 +91,7 @@ def _lines(ax, x, log=False, grey=''):
     _label(ax, {c: x[c].dropna().iloc[-1] for c in x if x[c].notna().any()}, ink, log)
     return ink
 
-# %% ../../nbs/80_report.charts.ipynb #b083a36c
+# %% ../../nbs/80_report.charts.ipynb #5f50b15c
 def equity_chart(
     level: pd.DataFrame, # (T, S) value of one unit of money, positive or NaN; the first column is drawn strongest
     grey: str = '', # column of the benchmark
@@ -111,6 +111,7 @@ def equity_chart(
         low.fill_between(dd.index, dd.iloc[:, 0], 0, color=colours[0], alpha=.12, lw=0)
         low.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
         low.set_ylabel('drawdown')
+        low.margins(x=0)
     return to_svg(draw, 'Growth of one unit and drawdown of ' + ', '.join(map(str, level)), (9, 5))
 
 # %% ../../nbs/80_report.charts.ipynb #5392acb1

@@ -71,7 +71,7 @@ def section(
     *body: str, # elements; empty ones are left out
 ) -> str: return f'<section><h2>{text(title)}</h2>{"".join(b for b in body if b)}</section>'
 
-# %% ../../nbs/80_report.markup.ipynb #20730001
+# %% ../../nbs/80_report.markup.ipynb #d68a4ef9
 style = '''
 :root{--ink:#1b1f24;--soft:#5b6570;--line:#dfe3e8;--blue:#0072b2}
 *{box-sizing:border-box}body{margin:0;background:#fff;color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
@@ -82,8 +82,8 @@ h2{font-size:18px;margin:38px 0 10px;padding-top:14px;border-top:1px solid var(-
 .banner{padding:12px 18px;border-radius:4px;font-weight:700;margin:12px 0;background:#eef1f4}.banner.alarm{background:#b00020;color:#fff}
 .banner.warn{background:#fff1cc;color:#5c4300;border:1px solid #e0b84c}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums;min-width:50%}
-th,td{padding:5px 11px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}thead th{color:var(--soft);font-weight:600;vertical-align:bottom}
-tbody th{font-weight:600;white-space:nowrap}.n{text-align:right;white-space:nowrap}tbody tr:first-child.lead td,tbody tr:first-child.lead th{background:#f3f7fa}
+th,td{padding:5px 11px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}thead th{color:var(--soft);font-weight:600;vertical-align:bottom}thead th.n{white-space:normal;min-width:62px}
+tbody th{font-weight:600;white-space:nowrap}.n{text-align:right;white-space:nowrap}.lead td:nth-child(2),.lead th:nth-child(2){background:#f3f7fa;color:var(--ink);font-weight:600}.two tbody th{white-space:normal}
 dl{display:grid;grid-template-columns:minmax(120px,max-content) 1fr;gap:3px 18px;margin:6px 0;font-size:13.5px}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 figure{margin:14px 0}figure svg{width:100%;height:auto;display:block}.small svg{max-width:520px}ul{margin:6px 0;padding-left:20px}li{margin:3px 0}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:0 34px;align-items:start}.two>*{min-width:0}

@@ -182,16 +182,16 @@ def gap_table(
     x = pd.DataFrame(rows, columns=['peer', 'its Sharpe', 'difference', '95 % interval', f'{name} is']).set_index('peer')
     return table(x, left=(f'{name} is',))
 
-# %% ../../nbs/80_report.page.ipynb #45079f3a
+# %% ../../nbs/80_report.page.ipynb #883ae777
 def words_table(
     x: pd.DataFrame, # any frame, also with two rows of headings
 ) -> str: # as given: dates as dates, the rest with str
     "A frame from another stage as a table"
-    day = lambda v: f'{v:%Y-%m-%d}' if isinstance(v, pd.Timestamp) else num(v, '.6g') if isinstance(v, float) else v
-    y = pd.DataFrame({' '.join(map(str, c)) if isinstance(c, tuple) else c: x[c].map(day, na_action=None) for c in x}, x.index)
-    return table(y, index=x.index.name is not None)
+    def cell(v): return '–' if v is None or v is pd.NaT else f'{v:%Y-%m-%d}' if isinstance(v, pd.Timestamp) else num(v, '.6g') if isinstance(v, float) else v
+    y = x.reset_index() if x.index.names != [None] else x
+    return table(pd.DataFrame({' '.join(map(str, c)) if isinstance(c, tuple) else c: [cell(v) for v in y[c]] for c in y}, dtype=object), index=False)
 
-# %% ../../nbs/80_report.page.ipynb #3ccd50ea
+# %% ../../nbs/80_report.page.ipynb #40262a1b
 def head_part(s: TearSheet, j: Judged, x: pd.DataFrame, sentence: str, chance: str) -> str:
     "Title, banners and the verdict"
     sub = f"{j.ret.index[0]:%Y-%m-%d} to {j.ret.index[-1]:%Y-%m-%d}, {len(j.ret):,} rows; {s.data['name']}, content {str(s.data['hash'])[:12]}"
@@ -199,26 +199,26 @@ def head_part(s: TearSheet, j: Judged, x: pd.DataFrame, sentence: str, chance: s
     return ''.join([f'<h1>{text(s.title)}</h1><p class=sub>{text(sub)}</p>', *loud, *(banner(a, 'alarm') for a in alarms(x, j)),
                     f'<p class=verdict>{text(sentence)}</p>', note(chance)])
 
-# %% ../../nbs/80_report.page.ipynb #fff9c824
+# %% ../../nbs/80_report.page.ipynb #e8b14037
 def compare_part(s: TearSheet, j: Judged, x: pd.DataFrame, gaps: list) -> str:
     "Strategies side by side, and their paired differences"
-    html = table(shown(x)).replace('<tbody><tr>', '<tbody><tr class=lead>', 1)
+    html = table(shown(x).T.rename_axis('after costs'))
     words = (f'After costs, riskless rate zero, {s.periods} rows a year. All from {j.ret.index[0]:%Y-%m-%d}, when the last of them had traded; {j.cut:,} rows before are cut off. '
              f'{j.bench.name} is before costs. Turnover is bought plus sold over equity. Break-even: cost on each traded amount at which the mean return is gone; '
              f'lead break-even: at which the lead over {s.equal} is gone. IC t with Newey-West errors, lags = horizon.')
     why = 'Differences of Sharpe ratios on the same resampled rows (stationary bootstrap, mean block 21 rows; Politis & Romano 1994), not corrected for the number of comparisons.'
-    return section('Side by side', html, note(words), '<h3>Paired differences</h3>' + gap_table(s.main, gaps) + note(why) if gaps else '')
+    return section('Side by side', f'<div class=lead>{html}</div>', note(words), '<h3>Paired differences</h3>' + gap_table(s.main, gaps) + note(why) if gaps else '')
 
-# %% ../../nbs/80_report.page.ipynb #80d71aeb
+# %% ../../nbs/80_report.page.ipynb #1f2e7c4d
 def picture_part(s: TearSheet, j: Judged) -> str:
     "Growth, drawdown, information coefficient, learning"
     ic, level = ic_frame(s, j.ret.index), (1 + j.ret).cumprod()
     grown = pd.concat([pd.DataFrame(1., j.bench.level.index[:1], level.columns), level])
     return (section('Growth and drawdown', figure(equity_chart(grown, grey=level.columns[-1]), 'Growth of one unit after costs on a log scale, and loss from the highest level so far.'))
             + (section('Information coefficient over time', figure(ic_chart(ic), 'Running sum of the rank IC of each row: a straight line is a steady one.')) if ic.notna().any(axis=None) else '')
-            + (section('Learning', figure(learning_chart(s.history), 'One line a fold; validation rows are never test rows.')) if s.history is not None and len(s.history) else ''))
+            + (section('Learning', figure(learning_chart(s.history), 'One line a model and fold.')) if s.history is not None and len(s.history) else ''))
 
-# %% ../../nbs/80_report.page.ipynb #ef5e6651
+# %% ../../nbs/80_report.page.ipynb #eca3103e
 _filled = dict(Open="Orders decided at a row's close are filled at the next row's open.",
                Close="The data has no open: orders decided at a row's close are filled at the next row's close.")
 
@@ -227,12 +227,12 @@ def run_part(s: TearSheet, j: Judged) -> str:
     cost = asdict(s.costs) if is_dataclass(s.costs) else dict(s.costs or {})
     unfilled = {n: f'{len(led.unfilled):,} orders not or not wholly filled' for n, led in s.strategies.items() if len(led.unfilled)}
     split = words_table(s.folds) if s.folds is not None and len(s.folds) else note('Walk-forward folds: not given.')
-    agreed = {n: f'largest difference of two independent engines {v:,.4f} in currency' for n, v in s.agreement.items()}
+    agreed = {n: f'largest difference of two independent engines on any row {v:.2g} in currency' for n, v in s.agreement.items()}
     return ('<div class=two>' + section('What ran', facts(s.run)) + section('Data', facts(s.data), facts({'benchmark': j.bench.note})) + '</div>'
             + section('Costs and fills', note(_filled[s.fill]), facts(cost) if cost else note('Costs: not given.'), facts(unfilled))
             + section('Walk-forward', split, facts(s.design)) + section('Agreement of engines', facts(agreed) if agreed else note('Not given: the equity curve rests on one engine.')))
 
-# %% ../../nbs/80_report.page.ipynb #c09484f0
+# %% ../../nbs/80_report.page.ipynb #fd56618e
 def data_part(s: TearSheet) -> str:
     "Features, caveats and quarantine"
     q = s.quarantine
@@ -243,7 +243,7 @@ def data_part(s: TearSheet) -> str:
                     '<h3>Left out</h3>' + facts(s.left_out) if s.left_out else '')
             + section('Caveats of the data', items(s.caveats) if s.caveats else note('None given.'), '<h3>Quarantine</h3>' + held))
 
-# %% ../../nbs/80_report.page.ipynb #1526cb83
+# %% ../../nbs/80_report.page.ipynb #7f98cce9
 def trial_part(s: TearSheet, chance: str) -> str:
     "The count of trials and what pins it"
     return section('Trials', facts({'trials so far': s.trials, 'journal head': s.journal_head or 'not given: the count cannot be checked'}), note(chance))
@@ -262,7 +262,7 @@ def order_part(s: TearSheet) -> str:
     o = s.orders.assign(asof=s.orders['asof'].astype(str).str[:10]) if 'asof' in s.orders else s.orders
     return section('Orders for the next row', table(o.apply(lambda c: c.map(lambda v: num(v, ',.3f')) if pd.api.types.is_numeric_dtype(c) else c), left=('note', 'asof')))
 
-# %% ../../nbs/80_report.page.ipynb #a85e98d2
+# %% ../../nbs/80_report.page.ipynb #44249985
 def tearsheet(
     s: TearSheet,
 ) -> str: # a whole HTML document, the same bytes for the same sheet

@@ -54,9 +54,9 @@ def align(
     own = b.index[(b.index >= index[0]) & (b.index <= index[-1])]
     return Aligned(b.reindex(index, method='ffill').rename(name), int((~index.isin(b.index)).sum()), int((~own.isin(index)).sum()), name)
 
-# %% ../../nbs/80_report.quantstats.ipynb #d5f24816
-parts = dict(metrics='Metrics', eoy_table='Calendar years', dd_info='Worst drawdowns', eoy_returns='Calendar years', monthly_dist='Monthly returns, distribution',
-             rolling_beta='Rolling beta', rolling_vol='Rolling volatility', rolling_sharpe='Rolling Sharpe ratio', dd_periods='Worst drawdown periods',
+# %% ../../nbs/80_report.quantstats.ipynb #46f97858
+parts = dict(metrics='Metrics', eoy_table='Calendar years', dd_info='Worst drawdowns', monthly_dist='Monthly returns, distribution',
+             rolling_vol='Rolling volatility', rolling_sharpe='Rolling Sharpe ratio', dd_periods='Worst drawdown periods',
              monthly_heatmap='Monthly returns, per cent', returns_dist='Returns by period')
 
 _style = {'svg.fonttype': 'none', 'svg.hashsalt': 'quantstats', 'text.parse_math': False, 'font.family': 'sans-serif',
@@ -141,7 +141,7 @@ def year_rows(
     found = re.findall(r'<tr>' + r'<td>(.*?)</td>' * 3, html)
     return pd.DataFrame({y: [num(float(v) / 100, '.1%') for v in r] for y, *r in found}, index=['benchmark', 'strategy']).T.rename_axis('year')
 
-# %% ../../nbs/80_report.quantstats.ipynb #be9428f4
+# %% ../../nbs/80_report.quantstats.ipynb #36ad4072
 def quantstats_pages(
     ret: pd.Series, # (T,) returns of the strategy after costs, cut to begin with its first position
     bench: pd.Series, # (T,) returns of the benchmark on the same rows
@@ -157,7 +157,9 @@ def quantstats_pages(
     half = -(-len(m) // 2)
     why = [f'{k}: {v}' for k, v in left_out.items()] + [
         'VaR and expected shortfall: normal-only there, historical here', 'Monte Carlo paths: they permute the same returns, so all end at the same place',
-        'windows longer than the history', 'the volatility-matched curve: scaled with the volatility of the whole span']
+        'windows longer than the history', 'the volatility-matched curve: scaled with the volatility of the whole span',
+        'bars of calendar years: their labels land beside their bars; the table has the figures',
+        'the rolling beta: it begins with zeros before its window is full']
     pictures = [figure(bare(made[p], title), title) for p, title in parts.items() if '<svg' in made[p]]
     return (section(f'QuantStats: metrics of {name} against {bench_name}', note('Made with QuantStats on the same returns and rows as above; riskless rate zero.'),
                     '<div class=two>' + table(m[:half]) + table(m[half:]) + '</div>')

@@ -6,12 +6,13 @@
 __all__ = ['sharpe', 'break_even_against', 'hac_t', 'stationary_rows', 'sharpe_draws', 'Gap', 'sharpe_gaps', 'best_of',
            'check_trials', 'clause', 'graph_clause', 'verdict', 'luck']
 
-# %% ../../nbs/80_report.verdict.ipynb #36c4fb67
+# %% ../../nbs/80_report.verdict.ipynb #0f26c869
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from scipy.stats import norm
 import statsmodels.api as sm
 from ..core import BadData, BadParams
+from .markup import num
 
 # %% ../../nbs/80_report.verdict.ipynb #6c4e7609
 def sharpe(
@@ -130,15 +131,15 @@ def check_trials(
         raise BadParams(f'trials: {trials!r} is not a count. Pass a whole number of at least 1.')
     return int(trials)
 
-# %% ../../nbs/80_report.verdict.ipynb #a3749d9f
+# %% ../../nbs/80_report.verdict.ipynb #ceb9a8f7
 _says = dict(ahead='ahead of', behind='behind', level='not distinguishable from', short='not comparable, for want of rows, with', flat='not comparable, since one of them never moved, with')
 
 def clause(
     gap: Gap,
 ) -> str: # such as 'behind ridge (0.80; difference -0.20, 95 % interval -0.35 to -0.05)'
     "What one peer says about the strategy"
-    note = f'{gap.sharpe:.2f}; difference {gap.diff:+.2f}'
-    if gap.side in ('ahead', 'behind', 'level'): note += f', 95 % interval {gap.lo:+.2f} to {gap.hi:+.2f}'
+    note = f"{num(gap.sharpe)}; difference {num(gap.diff, '+.2f')}"
+    if gap.side in ('ahead', 'behind', 'level'): note += f", 95 % interval {num(gap.lo, '+.2f')} to {num(gap.hi, '+.2f')}"
     return f'{_says[gap.side]} {gap.peer}' + ('' if gap.side == 'flat' else f' ({note})')
 
 # %% ../../nbs/80_report.verdict.ipynb #94a0733a
@@ -152,7 +153,7 @@ def graph_clause(
                   level='the graph did not help' if twin.diff <= 0 else 'there is no evidence that the graph helped')
     return f'{clause(twin)}, so {helped[twin.side]}'
 
-# %% ../../nbs/80_report.verdict.ipynb #88cf4b60
+# %% ../../nbs/80_report.verdict.ipynb #d08b4220
 def verdict(
     name: str, # the strategy under judgement
     own: float, # its Sharpe ratio after costs; NaN when it never moved
@@ -167,10 +168,10 @@ def verdict(
     "What was earned and whether the graph helped, in one sentence"
     head = f"On {'SIMULATED ' if simulated else ''}{data}, {start:%Y-%m-%d} to {end:%Y-%m-%d}, after costs, {name}"
     if fate or not np.isfinite(own): return f"{head} {fate or 'never moved'}: there is nothing to compare."
-    earned = f'earned a Sharpe of {own:.2f}' if own > 0 else f'lost money, with a Sharpe of {own:.2f}'
+    earned = f'earned a Sharpe of {num(own)}' if own > 0 else f'lost money, with a Sharpe of {num(own)}'
     return f"{head} {earned}: {'; '.join([graph_clause(twin), *map(clause, peers)])}."
 
-# %% ../../nbs/80_report.verdict.ipynb #acd9cde2
+# %% ../../nbs/80_report.verdict.ipynb #a5a7cdb6
 def luck(
     name: str,
     reached: float, # annualised Sharpe ratio held against the hurdle
@@ -182,6 +183,6 @@ def luck(
     "What the number of trials says about the figures, in plain words"
     hurdle, what = best_of(trials, rows, periods), 'lead over equal weight' if of_lead else 'return'
     tries = f'{trials} trial has' if trials == 1 else f'{trials} trials have'
-    where = 'has no Sharpe ratio' if not np.isfinite(reached) else f"has a Sharpe of {reached:.2f}, {'above' if reached > hurdle else 'not above'} it"
+    where = 'has no Sharpe ratio' if not np.isfinite(reached) else f"has a Sharpe of {num(reached)}, {'above' if reached > hurdle else 'not above'} it"
     return (f"{tries} been made so far. The best of {trials} independent trials without skill is expected to show a Sharpe of {hurdle:.2f} over {rows:,} rows; "
             f"the {what} of {name} {where}. No figure on this page is adjusted for the number of trials, and none is claimed to be significant.")

@@ -51,12 +51,13 @@ def _git(home, *args):
     except (OSError, subprocess.TimeoutExpired): return None
     return r.stdout.strip() if r.returncode == 0 else None
 
-# %% ../../nbs/82_runs.provenance.ipynb #79bf0237
+# %% ../../nbs/82_runs.provenance.ipynb #c693b189
 def git_state(
     home: str | Path | None = None, # a folder; the package's own when None
 ) -> dict | None: # commit (40 hex digits) and dirty (tracked files differ from it); None outside of git
     "Commit of a working copy"
     home = Path(home) if home else Path(gnn_quant.__file__).parent
+    if not _git(home, 'ls-files', '.'): return None
     commit, changes = _git(home, 'rev-parse', 'HEAD'), _git(home, 'status', '--porcelain', '--untracked-files=no')
     return dict(commit=commit, dirty=bool(changes)) if commit else None
 

@@ -2,6 +2,7 @@
 import json, os, tempfile
 from pathlib import Path
 
+import pandas as pd
 from _bench import ratio, table
 from gnn_quant import journal
 from gnn_quant.core import toy_bars
@@ -12,7 +13,6 @@ with tempfile.TemporaryDirectory(dir=Path(__file__).parents[2] / 'reports') as d
     for n, t in ((20, 1000), (100, 2500)):
         x = toy_bars(n=n, t=t)
         rows.append(ratio(f'write frame {t} x {5 * n}', x.size, lambda: write_frame(x, ours), lambda: x.to_parquet(peer, compression='zstd'), 's', repeats=5))
-        import pandas as pd
         rows.append(ratio(f'read frame {t} x {5 * n}', x.size, lambda: read_frame(ours), lambda: pd.read_parquet(peer), 's', repeats=5))
     log, bare = Path(d) / 'log.jsonl', open(Path(d) / 'bare.jsonl', 'a')
 

@@ -1,0 +1,123 @@
+"What the tests know about notebooks: their kinds, their numbers, and the measures of the house style"
+import ast
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NBS = ROOT / 'nbs'
+PACKAGE = ROOT / 'gnn_quant'
+PLAIN = ('index', 'explore')
+DIRECTIVE = re.compile(r'^\s*#\s*\|\s*(\w+):?\s*(.*?)\s*$')
+
+
+def all_notebooks(): return sorted(p for p in NBS.rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+
+
+def kind_of(path):
+    "'run', 'plain' or 'module': told by the place and the name alone"
+    if path.parent == NBS / 'runs': return 'run'
+    if path.parent == NBS and path.stem in PLAIN: return 'plain'
+    return 'module'
+
+
+def module_notebooks(): return [p for p in all_notebooks() if kind_of(p) == 'module']
+
+
+def name_of(path): return path.relative_to(NBS).as_posix()
+
+
+@cache
+def cells_of(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
+
+
+def source_of(cell): return cell['source'] if isinstance(cell['source'], str) else ''.join(cell['source'])
+
+
+def directives_of(cell):
+    "{'export': '', 'default_exp': 'core'} of a code cell"
+    if cell['cell_type'] != 'code': return {}
+    return dict(m.groups() for line in source_of(cell).splitlines() if (m := DIRECTIVE.match(line)))
+
+
+def is_export(cell): return bool(directives_of(cell).keys() & {'export', 'exports', 'exporti'})
+
+
+def is_hidden(cell): return 'hide' in directives_of(cell)
+
+
+def default_exp(path): return next((d['default_exp'] for c in cells_of(path) if 'default_exp' in (d := directives_of(c))), None)
+
+
+def number_of(path): return int(m[1]) if (m := re.match(r'(\d\d)_', path.stem)) else None
+
+
+def module_file(exp): return PACKAGE / (exp.replace('.', '/') + '.py')
+
+
+def tags_of(cell): return cell.get('metadata', {}).get('tags', [])
+
+
+def tree_of(cell):
+    "The cell's syntax; IPython lines (% and !) are left out"
+    return ast.parse('\n'.join('' if line.lstrip().startswith(('%', '!')) else line for line in source_of(cell).splitlines()))
+
+
+def _defs(cell): return [n for n in ast.walk(tree_of(cell)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def _docstring(node):
+    first = node.body[0] if node.body else None
+    return first if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str) else None
+
+
+def body_lines(node):
+    rest = node.body[1:] if _docstring(node) else node.body
+    return rest[-1].end_lineno - rest[0].lineno + 1 if rest else 0
+
+
+def docstring_lines(cell):
+    "The longest docstring of the cell's functions and classes, in lines"
+    nodes = [n for n in ast.walk(tree_of(cell)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+    return max((d.end_lineno - d.lineno + 1 for n in nodes if (d := _docstring(n))), default=0)
+
+
+def code_lines(cell): return [x for x in source_of(cell).strip().splitlines() if not DIRECTIVE.match(x)]
+
+
+def shows(cell): return any(o['output_type'] in ('execute_result', 'display_data', 'stream') for o in cell['outputs'])
+
+
+def measure(path):
+    "One line of the table: what STYLE's budget is about, for one notebook"
+    cells = cells_of(path)
+    code = [c for c in cells if c['cell_type'] == 'code']
+    exported = [c for c in code if is_export(c)]
+    examples = [c for c in code if not is_export(c) and not is_hidden(c) and 'default_exp' not in directives_of(c) and not only_imports(c)]
+    bodies = sorted(body_lines(f) for c in exported for f in _defs(c))
+    lines = [x for c in code for x in code_lines(c)]
+    exp = default_exp(path)
+    return dict(
+        cells=len(cells), prose=sum(c['cell_type'] == 'markdown' for c in cells) / max(1, len(cells)),
+        hidden=sum(map(is_hidden, code)) / max(1, len(cells)), examples=len(examples),
+        shown=sum(map(shows, examples)) / max(1, len(examples)), cell=max((len(code_lines(c)) for c in exported), default=0),
+        body=bodies[-1] if bodies else 0, body_p90=bodies[int(.9 * (len(bodies) - 1))] if bodies else 0, body_mid=bodies[len(bodies) // 2] if bodies else 0,
+        doc=max(map(docstring_lines, exported), default=0), comments=sum(x.lstrip().startswith('#') for x in lines) / max(1, len(lines)),
+        module=len(module_file(exp).read_text(encoding='utf-8').splitlines()) if exp and module_file(exp).is_file() else 0)
+
+
+def only_imports(cell):
+    body = tree_of(cell).body
+    return bool(body) and all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body)
+
+
+def table():
+    "The budget table as text, one line a notebook"
+    rows = [(name_of(p), kind_of(p), measure(p)) for p in all_notebooks()]
+    if not rows: return 'no notebooks'
+    wide = max(len(n) for n, _, _ in rows)
+    heads = list(rows[0][2])
+    show = lambda v: f'{v:.0%}' if isinstance(v, float) else str(v)
+    lines = [f"{'notebook':{wide}}  kind    " + ' '.join(f'{h:>8}' for h in heads)]
+    return '\n'.join(lines + [f'{n:{wide}}  {k:6}  ' + ' '.join(f'{show(v):>8}' for v in m.values()) for n, k, m in rows])
