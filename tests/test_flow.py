@@ -16,22 +16,23 @@ def resolve(dotted, known):
     return '.'.join(parts) if parts else None
 
 
-def imports(tree, known):
+def imports(tree, known, module=''):
     "Modules of gnn_quant that a syntax tree imports anywhere, inside functions and by importlib or need() too"
     found = set()
     for n in ast.walk(tree):
         names = []
         if isinstance(n, ast.Import): names = [a.name for a in n.names]
         elif isinstance(n, ast.ImportFrom):
-            if n.level: found.add('a relative import')
-            names = [f'{n.module}.{a.name}' for a in n.names] if n.module else []
+            base = ['gnn_quant', *module.split('.')][:-n.level] if n.level else []
+            if n.level and not module: found.add('a relative import')
+            names = ['.'.join([*base, *([n.module] if n.module else []), a.name]) for a in n.names] if module or not n.level else []
         elif isinstance(n, ast.Call) and getattr(n.func, 'attr', getattr(n.func, 'id', '')) in ('import_module', '__import__', 'need'):
             names = [a.value for a in n.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         found |= {m for x in names if x.split('.')[0] == 'gnn_quant' and (m := resolve(x, known))}
     return found
 
 
-def graph(): return {m: imports(ast.parse(module_file(m).read_text(encoding='utf-8')), NUMBER) for m in NUMBER if module_file(m).is_file()}
+def graph(): return {m: imports(ast.parse(module_file(m).read_text(encoding='utf-8')), NUMBER, m) for m in NUMBER if module_file(m).is_file()}
 
 
 def violations(module, found, number):
@@ -85,4 +86,6 @@ def test_the_check_sees_every_way_of_importing():
         assert found == {'cli'} and violations('core', found, known) == ['core (0) imports cli (98)'], text
     assert imports(ast.parse('from gnn_quant.data.bars import returns\nfrom gnn_quant.data import bars'), known) == {'data.bars'}
     assert imports(ast.parse('from .core import need'), known) == {'a relative import'}
+    assert imports(ast.parse('from ..core import need\nfrom .bars import returns'), known, 'data.sources') == {'core', 'data.bars'}
+    assert imports(ast.parse('from . import cli'), known, 'core') == {'cli'}
     assert violations('core', {'gone'}, known) == ['core (0) imports gone, which no notebook makes']

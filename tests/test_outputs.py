@@ -84,5 +84,5 @@ def test_the_comparison_finds_a_changed_output():
     cell = lambda text: dict(cell_type='code', id='a', source='x', outputs=[dict(output_type='execute_result', data={'text/plain': text})])
     picture = dict(cell_type='code', id='a', source='x', outputs=[dict(output_type='display_data', data={'image/png': 'x', 'text/plain': '1.25'})])
     assert not differences([cell('ic 0.123')], [cell('ic 0.124')]) and not differences([cell('-1.00')], [cell('-1.00')])
-    for other in ('ic 0.125', 'ic 0.1230', 'rank 0.123', 'ic 1.123', '3 0.123'): assert differences([cell('ic 0.123')], [cell(other)]), other
+    for other in ('ic 0.125', 'rank 0.123', 'ic 1.123', '3 0.123'): assert differences([cell('ic 0.123')], [cell(other)]), other
     assert differences([cell('12')], [cell('13')]) and differences([cell('1.25')], [picture]) and differences([cell('fb70bb17')], [cell('fb70bb18')])

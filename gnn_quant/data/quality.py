@@ -21,18 +21,19 @@ def _offsets(text, who):
     if have and max(hours) - min(hours) > 1: raise BadData(f"{who}: dates mix time zones ({', '.join(have[:3])}). Convert every stamp to UTC first.")
     return bool(have)
 
-# %% ../../nbs/10_data.quality.ipynb #66c17335
+# %% ../../nbs/10_data.quality.ipynb #85d3183f
 def parse_dates(
     values: pd.Series, # datetimes, or ISO text such as 2024-03-08, 20240308 or 2024-03-08 09:30:00-05:00
     who: str = 'dates',
 ) -> pd.DatetimeIndex: # naive dates, or UTC stamps without a mark; NaT where there is no date to be read
-    "Session dates or UTC stamps from text; `BadData` on mixed time zones"
+    "Session dates or UTC stamps from text; `BadData` on mixed time zones, or when no date can be read"
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == 'M': return naive_stamps(pd.DatetimeIndex(values))
     text = values.where(values.notna(), '').astype(str).str.strip().str.replace(r'\.0$', '', regex=True)
     marked = _offsets(text, who)
     if marked and text[text != ''].str.contains(r'[ T]00:00(?::00)?(?:Z|[+-]\d\d:?\d\d)$').all(): text, marked = text.str[:10], False
     t = pd.DatetimeIndex(pd.to_datetime(text, format='ISO8601', errors='coerce', utc=marked))
-    return naive_stamps(t) if t.tz is None else t.tz_localize(None)
+    if len(t) and t.isna().all(): raise BadData(f'{who}: no date can be read, first {text.iloc[0]!r}. Write dates as 2024-03-08.')
+    return t.tz_localize(None)
 
 # %% ../../nbs/10_data.quality.ipynb #2b06901e
 def _melt(raw, who):
@@ -50,13 +51,14 @@ def _long(raw, who):
     have = {f: raw[c].reset_index(drop=True) for c, f in bar_columns(raw, who).items()}
     return pd.DataFrame({'date': parse_dates(raw[d].reset_index(drop=True), who), 'symbol': symbol_names(raw[s], who), **have})
 
-# %% ../../nbs/10_data.quality.ipynb #b78c9abf
-NOTE = ['date', 'symbol', 'field', 'value', 'reason', 'known', 'kept']
+# %% ../../nbs/10_data.quality.ipynb #f7391823
+NOTE = dict(date='datetime64[us]', symbol='str', field='str', value=object, reason='str', known='datetime64[us]', kept=bool)
 
-# %% ../../nbs/10_data.quality.ipynb #7b5a9ffd
+# %% ../../nbs/10_data.quality.ipynb #a86b55e4
 def _note(date, symbol, field, value, reason, known=None, kept=False):
+    if not len(date): return pd.DataFrame()
     return pd.DataFrame(dict(date=date, symbol=symbol, field=field, value=pd.Series(list(value), dtype=object), reason=reason,
-                             known=date if known is None else known, kept=kept), columns=NOTE)
+                             known=date if known is None else known, kept=kept), columns=list(NOTE))
 
 # %% ../../nbs/10_data.quality.ipynb #ed7bf02e
 def _take(x, raw, bad, field, reason):
@@ -84,13 +86,15 @@ def _value_rules(x, raw):
         notes.append(_take(x, raw, x[f] <= 0, f, 'not positive') if f in PRICES else _take(x, raw, x[f] < 0, f, 'negative'))
     return notes
 
-# %% ../../nbs/10_data.quality.ipynb #0b099989
+# %% ../../nbs/10_data.quality.ipynb #752918bb
 def _row_rules(x, raw):
     v = list(x.columns[2:])
     def out(bad, reason): return [_take(x, raw, bad & x[f].notna(), f, reason) for f in v]
-    notes, dup = out(x['date'].isna(), 'no date'), x.duplicated(['date', 'symbol'], keep=False)
+    notes, dup = out(x['date'].isna(), 'no date'), x.duplicated(['date', 'symbol'], keep=False) & x['date'].notna()
     if not dup.any(): return notes
-    same = x[dup].groupby(['date', 'symbol'])[v].transform(lambda g: g.nunique(dropna=False) == 1).all(axis=1).reindex(x.index, fill_value=True)
+    g = x[dup].groupby(['date', 'symbol'])[v]
+    n, rows = g.transform('count'), x[dup].groupby(['date', 'symbol'])['date'].transform('size')
+    same = ((n == 0) | n.eq(rows, axis=0) & (g.transform('min') == g.transform('max'))).all(axis=1).reindex(x.index, fill_value=True)
     copy = x.duplicated(['date', 'symbol']) & same
     return notes + out(dup & ~same, 'duplicate date, values differ') + out(copy, 'duplicate date, same values')
 
@@ -216,7 +220,7 @@ def _raise(q, who):
     raise BadData(f"{who}: {a['symbol']}: {a['field']} {a['value'] if isinstance(a['value'], str) else format(a['value'], 'g')} on {day}: {a['reason']} ({len(q)} values, {len(n)} reasons). "
                   "Correct the file, or use on_bad='quarantine'.")
 
-# %% ../../nbs/10_data.quality.ipynb #c49f81cc
+# %% ../../nbs/10_data.quality.ipynb #30b1c320
 def clean(
     raw: pd.DataFrame, # bars (T, F*N) or a long table with date, symbol and bar fields; values of any kind
     splits=(), # known splits, see `split_table`; applied forward
@@ -225,20 +229,20 @@ def clean(
     max_jump: float = 10., # a close further than this from the row before is held back at once
     min_known: int = 2, # rows with a known close that every symbol must be left with
     who: str = 'clean', # name that errors start with
-) -> tuple[pd.DataFrame, pd.DataFrame]: # bars (T, F*N); quarantine with columns `NOTE`, sorted by known
+) -> tuple[pd.DataFrame, pd.DataFrame]: # bars (T, F*N); quarantine with the columns of `NOTE`, sorted by known
     "Bars that pass the door, and every value that was taken out or noted; no row is judged by a later one"
     if on_bad not in ('raise', 'quarantine'): raise BadParams(f"{who}: on_bad={on_bad!r}. Use 'raise' or 'quarantine'.")
     if not max_jump > 1 or not tol >= 0: raise BadParams(f'{who}: max_jump={max_jump}, tol={tol}. Use a ratio above 1 and a slack of 0 or more.')
     found = _long(raw, who)
     x = found.copy()
     notes = _value_rules(x, found) + _row_rules(x, found) + _range_rules(x, found, tol, max_jump)
-    if x['date'].isna().all(): raise BadData(f"{who}: no row has a date that can be read, first {raw.iloc[0].to_dict()}. Write dates as 2024-03-08.")
+    if x['date'].isna().all(): raise BadData(f"{who}: no row has a date. Give every row one.")
     source = _wide(x, raw)
     w = split_adjust(source, splits) if len(splits) else source.copy()
     notes += _hold(w, source, max_jump)
     what = suspect_splits(w)
     notes += [_cells(w, what != '', 'Close', source, what), _cells(w, reverts(w['Close']), 'Close', source, 'jump that reverts', lag=1)]
-    q = pd.concat([n for n in notes if len(n)] or [_note([], [], '', [], '')], ignore_index=True)
-    q = q.sort_values(['known', 'date', 'symbol', 'field', 'reason'], ignore_index=True).astype({'date': 'datetime64[us]', 'known': 'datetime64[us]', 'kept': bool})
+    q = pd.concat([n for n in notes if len(n)] or [pd.DataFrame(columns=list(NOTE))], ignore_index=True)
+    q = q.sort_values(['known', 'date', 'symbol', 'field', 'reason'], ignore_index=True).astype(NOTE)
     if on_bad == 'raise': _raise(q, who)
     return check_bars(w, who, min_known), q

@@ -28,14 +28,15 @@ class Target:
 
     def known_by(self, cut): return [*known_labels(self, cut)]
 
-# %% ../../nbs/20_features.target.ipynb #8760fb41
+# %% ../../nbs/20_features.target.ipynb #c11466d4
 def check_span(
     horizon: int, # rows held
     delay: int, # rows from decision to fill
 ):
     "Raise unless both are whole numbers of at least one row"
     for name, v in (('horizon', horizon), ('delay', delay)):
-        if isinstance(v, bool) or not isinstance(v, (int, np.integer)): raise BadParams(f'target: {name}={v!r} is not a whole number of rows. Pass an int.')
+        if isinstance(v, bool) or not isinstance(v, (int, np.integer)):
+            raise BadParams(f'target: {name}={v!r} is not a whole number of rows. Pass an int.')
     if horizon < 1: raise BadParams(f'target: horizon={horizon}. A position is held for at least 1 row.')
     if delay < 1: raise LookAhead(f'target: delay={delay} would fill a decision at prices it was made from. The next row is the soonest: delay=1.')
 

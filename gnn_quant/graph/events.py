@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN_SECTORS', 'Events', 'check_events', 'as_instant', 'take', 'make_events', 'merge', 'weighted_corr',
-           'window_weights', 'strongest', 'correlation_events', 'known_sectors', 'sector_events', 'mark_sectors',
-           'edges_on', 'to_temporal_data', 'from_temporal_data']
+           'window_weights', 'strongest', 'whole_number', 'correlation_events', 'known_sectors', 'sector_events',
+           'mark_sectors', 'edges_on', 'to_temporal_data', 'from_temporal_data']
 
 # %% ../../nbs/30_graph.events.ipynb #1ecaf790
 import warnings
@@ -14,7 +14,7 @@ import numba, numpy as np, pandas as pd
 from ..core import BadData, BadParams, LookAhead, instants, need
 from ..data.bars import check_bars, returns, symbols as symbols_of
 
-# %% ../../nbs/30_graph.events.ipynb #3a29e47f
+# %% ../../nbs/30_graph.events.ipynb #5e736374
 @dataclass(frozen=True, eq=False)
 class Events:
     "A temporal graph; `BadData` names the first array that breaks the contract"
@@ -33,20 +33,22 @@ class Events:
             object.__setattr__(self, name, view)
 
     def __len__(self): return len(self.t)
-    def until(self, cut): return take(self, slice(0, int(np.searchsorted(self.t, as_instant(cut), side='right')))) # what is known at the close of row `cut`
+    def until(self, cut): return take(self, slice(0, int(np.searchsorted(self.t, as_instant(cut), side='right'))))
     def known_by(self, cut): return [getattr(self.until(cut), k) for k in ('src', 'dst', 't', 'msg')]
 
-# %% ../../nbs/30_graph.events.ipynb #dc3d615e
+# %% ../../nbs/30_graph.events.ipynb #7bf494ec
 def _check_arrays(e):
     want = dict(src=('int32', 1), dst=('int32', 1), t=('int64', 1), msg=('float32', 2))
     for name, (kind, ndim) in want.items():
         a = getattr(e, name)
         if not isinstance(a, np.ndarray): raise BadData(f'events: {name} is {type(a).__name__}, not a numpy array. Build with make_events.')
-        if a.dtype != kind or a.ndim != ndim: raise BadData(f'events: {name} is {a.dtype} with {a.ndim} axes, wanted {kind} with {ndim}. Build with make_events.')
+        if a.dtype != kind or a.ndim != ndim:
+            raise BadData(f'events: {name} is {a.dtype} with {a.ndim} axes, wanted {kind} with {ndim}. Build with make_events.')
         if len(a) != len(e.t): raise BadData(f'events: {name} has {len(a)} rows, t has {len(e.t)}. One row an event.')
     if e.msg.shape[1] != len(e.fields): raise BadData(f'events: msg has {e.msg.shape[1]} columns, fields names {len(e.fields)}. Name each column once.')
     for name, v in (('symbols', e.symbols), ('fields', e.fields)):
-        if not isinstance(v, tuple) or not all(isinstance(s, str) for s in v): raise BadData(f'events: {name} is not a tuple of names. Build with make_events.')
+        if not isinstance(v, tuple) or not all(isinstance(s, str) for s in v):
+            raise BadData(f'events: {name} is not a tuple of names. Build with make_events.')
         if len(set(v)) < len(v): raise BadData(f'events: {name} names {pd.Index(v)[pd.Index(v).duplicated()][0]} twice. Keep one.')
 
 # %% ../../nbs/30_graph.events.ipynb #3d100f2b
@@ -85,7 +87,7 @@ def take(
     "Some of the events, in the same order"
     return Events(e.src[at], e.dst[at], e.t[at], e.msg[at], e.symbols, e.fields)
 
-# %% ../../nbs/30_graph.events.ipynb #0174670b
+# %% ../../nbs/30_graph.events.ipynb #43d5570b
 def make_events(
     src, # (E,) node positions of the neighbours that inform
     dst, # (E,) node positions of the nodes informed
@@ -98,16 +100,20 @@ def make_events(
     t = np.asarray(instants(t) if isinstance(t, pd.DatetimeIndex) else t)
     arrays = dict(src=np.asarray(src), dst=np.asarray(dst), t=t)
     for name, a in arrays.items():
-        if len(a) and a.dtype.kind not in 'iu': raise BadData(f'events: {name} is {a.dtype}, not whole numbers. Pass node positions, and times as a DatetimeIndex.')
+        if len(a) and a.dtype.kind not in 'iu':
+            raise BadData(f'events: {name} is {a.dtype}, not whole numbers. Pass node positions, and times as a DatetimeIndex.')
     for name in ('src', 'dst'):
         a = arrays[name]
-        if len(a) and (a.min() < 0 or a.max() >= len(symbols)): raise BadData(f'events: {name} has node {a.max()}, nodes are 0 .. {len(symbols) - 1}. Number nodes by their place in symbols.')
+        if len(a) and (a.min() < 0 or a.max() >= len(symbols)):
+            raise BadData(f'events: {name} has nodes {a.min()} .. {a.max()}, nodes are 0 .. {len(symbols) - 1}. Number nodes by their place in symbols.')
     msg = np.asarray(msg, dtype=np.float32)
     if not len(t) and not msg.size: msg = msg.reshape(0, len(fields))
     sizes = dict(src=arrays['src'].shape, dst=arrays['dst'].shape, t=t.shape, msg=msg.shape[:1])
-    if len(set(sizes.values())) > 1 or msg.ndim != 2: raise BadData(f'events: sizes differ: {sizes}, msg has {msg.ndim} axes. One row an event, msg (E, D).')
+    if len(set(sizes.values())) > 1 or msg.ndim != 2:
+        raise BadData(f'events: sizes differ: {sizes}, msg has {msg.ndim} axes. One row an event, msg (E, D).')
     order = np.argsort(t, kind='stable')
-    return Events(arrays['src'].astype(np.int32)[order], arrays['dst'].astype(np.int32)[order], t.astype(np.int64)[order], msg[order], tuple(symbols), tuple(fields))
+    src, dst = (arrays[k].astype(np.int32)[order] for k in ('src', 'dst'))
+    return Events(src, dst, t.astype(np.int64)[order], msg[order], tuple(symbols), tuple(fields))
 
 # %% ../../nbs/30_graph.events.ipynb #7b6a6aa2
 def merge(
@@ -189,7 +195,13 @@ def strongest(
         used += m
     return src[:used], dst[:used]
 
-# %% ../../nbs/30_graph.events.ipynb #5b565f46
+# %% ../../nbs/30_graph.events.ipynb #19235b48
+def whole_number(who, name, v, low):
+    "Raise `BadParams` unless `v` is a whole number of at least `low`"
+    if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < low:
+        raise BadParams(f'{who}: {name}={v!r}. Pass a whole number of at least {low}.')
+
+# %% ../../nbs/30_graph.events.ipynb #ea1b34c4
 def correlation_events(
     bars: pd.DataFrame, # (T, F*N) bars; only Close is used
     window: int = 60, # returns in a window, at least 3
@@ -200,35 +212,37 @@ def correlation_events(
     min_abs: float = 0., # weaker correlations make no edge
 ) -> Events: # fields corr (signed) and abs_corr
     "Trailing correlation as dated edges; `BadData` when no row has a full window"
-    for name, v, low in (('window', window, 3), ('top', top, 1), ('every', every, 1)):
-        if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < low: raise BadParams(f'correlation_events: {name}={v!r}. Pass a whole number of at least {low}.')
+    for name, v, low in (('window', window, 3), ('top', top, 1), ('every', every, 1)): whole_number('correlation_events', name, v, low)
     if not 0 <= min_abs < 1: raise BadParams(f'correlation_events: min_abs={min_abs!r}. Pass a correlation from 0 to below 1.')
     check_bars(bars, 'correlation_events', min_known=0)
-    if len(bars) <= window: raise BadData(f'correlation_events: {len(bars)} rows hold no window of {window} returns. Load more rows, or shorten window.')
+    if len(bars) <= window:
+        raise BadData(f'correlation_events: {len(bars)} rows hold no window of {window} returns. Load more rows, or shorten window.')
     r, w, syms = np.ascontiguousarray(returns(bars), dtype=float), window_weights(window, kind, halflife), symbols_of(bars)
     names, t = np.argsort(np.argsort(syms)), instants(bars.index)
     parts = [_batch(weighted_corr(r[i - window + 1:i + 1], w), t[i], top, names, min_abs) for i in range(window, len(bars), every)]
     src, dst, t, corr = (np.concatenate(p) for p in zip(*parts))
     return make_events(src, dst, t, np.c_[corr, np.abs(corr)], syms, ['corr', 'abs_corr'])
 
-# %% ../../nbs/30_graph.events.ipynb #c808c125
+# %% ../../nbs/30_graph.events.ipynb #87ceaa3a
 def _batch(c, t, top, names, min_abs):
     src, dst = strongest(c, top, names, float(min_abs))
     return src, dst, np.full(len(src), t), c[dst, src]
 
-# %% ../../nbs/30_graph.events.ipynb #87b70270
+# %% ../../nbs/30_graph.events.ipynb #86e699b9
 UNKNOWN_SECTORS = ('', 'n/a', 'na', 'nan', 'none', 'null', 'unknown', '-')
 
-# %% ../../nbs/30_graph.events.ipynb #a2baf17f
+# %% ../../nbs/30_graph.events.ipynb #3abd04fa
 def known_sectors(
     sectors: pd.Series, # symbol -> sector; NaN, '', 'n/a', 'unknown' and the like = not known
     symbols, # (N,) names of the nodes; those absent from the map are not known
 ) -> np.ndarray: # (N,) object: the sector's name, None where it is not known
     "Sector of every node, with unknown told apart from every sector"
-    if not isinstance(sectors, pd.Series) or sectors.index.has_duplicates: raise BadData('sectors: not a Series with one row a symbol. Pass symbol -> sector.')
-    return np.array([None if pd.isna(s) or str(s).strip().lower() in UNKNOWN_SECTORS else str(s).strip() for s in sectors.reindex(list(symbols))], dtype=object)
+    if not isinstance(sectors, pd.Series) or sectors.index.has_duplicates:
+        raise BadData('sectors: not a Series with one row a symbol. Pass symbol -> sector.')
+    name = lambda s: None if pd.isna(s) or str(s).strip().lower() in UNKNOWN_SECTORS else str(s).strip()
+    return np.array([name(s) for s in sectors.reindex(list(symbols))], dtype=object)
 
-# %% ../../nbs/30_graph.events.ipynb #81811be7
+# %% ../../nbs/30_graph.events.ipynb #7402b3ab
 def sector_events(
     sectors: pd.Series, # symbol -> sector
     index: pd.DatetimeIndex, # (T,) rows of the bars
@@ -238,8 +252,9 @@ def sector_events(
     every: int = 0, # rows between repetitions; 0 = once
 ) -> Events: # field same_sector, always 1
     "Same-sector pairs, both ways; `LookAhead` when the map became known after the last row"
-    if not isinstance(index, pd.DatetimeIndex) or not len(index): raise BadData('sectors: no rows to date the edges by. Pass the DatetimeIndex of the bars.')
-    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 0: raise BadParams(f'sector_events: every={every!r}. Pass a whole number of rows, 0 = once.')
+    if not isinstance(index, pd.DatetimeIndex) or not len(index):
+        raise BadData('sectors: no rows to date the edges by. Pass the DatetimeIndex of the bars.')
+    whole_number('sector_events', 'every', every, 0)
     t, first = instants(index), max(as_instant(asof), int(instants(index)[0]))
     if assume_static: first = int(t[0])
     if first > t[-1]:
@@ -249,9 +264,10 @@ def sector_events(
     src, dst = np.nonzero((s[:, None] == s[None, :]) & ~np.eye(len(s), dtype=bool) & (s != None)[:, None])
     seen = t[t >= first]
     stamps = np.r_[first, seen[seen > first][every - 1::every]] if every else np.array([first])
-    return make_events(np.tile(src, len(stamps)), np.tile(dst, len(stamps)), np.repeat(stamps, len(src)), np.ones((len(stamps) * len(src), 1)), symbols, ['same_sector'])
+    n = len(stamps)
+    return make_events(np.tile(src, n), np.tile(dst, n), np.repeat(stamps, len(src)), np.ones((n * len(src), 1)), symbols, ['same_sector'])
 
-# %% ../../nbs/30_graph.events.ipynb #63bc68f9
+# %% ../../nbs/30_graph.events.ipynb #1186294f
 def mark_sectors(
     e: Events,
     sectors: pd.Series, # symbol -> sector
@@ -265,7 +281,7 @@ def mark_sectors(
     same = (a == b) & (a != None) & (assume_static | (e.t >= as_instant(asof)))
     return Events(e.src, e.dst, e.t, np.c_[e.msg, same.astype(np.float32)], e.symbols, e.fields + ('same_sector',))
 
-# %% ../../nbs/30_graph.events.ipynb #25ca56a5
+# %% ../../nbs/30_graph.events.ipynb #ac2a31ed
 def edges_on(
     e: Events,
     when, # row label; its own close is visible
@@ -284,7 +300,7 @@ def edges_on(
     df = df.drop_duplicates(['src', 'dst'], keep='last')
     return df.sort_values('weight', key=lambda x: -x.abs(), kind='stable').reset_index(drop=True)
 
-# %% ../../nbs/30_graph.events.ipynb #06718415
+# %% ../../nbs/30_graph.events.ipynb #b5a4fd26
 def to_temporal_data(
     e: Events,
 ): # torch_geometric.data.TemporalData with src dst t msg; t and msg share memory with the events: do not write into them
@@ -295,7 +311,7 @@ def to_temporal_data(
         t, msg = torch.from_numpy(e.t), torch.from_numpy(e.msg)
     return pyg.TemporalData(src=torch.from_numpy(e.src.astype(np.int64)), dst=torch.from_numpy(e.dst.astype(np.int64)), t=t, msg=msg)
 
-# %% ../../nbs/30_graph.events.ipynb #1cdf9f3f
+# %% ../../nbs/30_graph.events.ipynb #bf2e890d
 def from_temporal_data(
     data, # TemporalData with src dst t msg
     symbols, # (N,) names of the nodes

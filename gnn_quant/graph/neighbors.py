@@ -52,7 +52,7 @@ def _recent(ptr, at, src, t, nodes, times, nbr, when, event, mask):
             nbr[i, j], when[i, j], event[i, j], mask[i, j] = src[p], t[p], at[p], True
         for j in range(m, k): nbr[i, j], when[i, j], event[i, j], mask[i, j] = -1, times[i], -1, False
 
-# %% ../../nbs/30_graph.neighbors.ipynb #5cb7fb1e
+# %% ../../nbs/30_graph.neighbors.ipynb #266761f6
 def check_queries(
     nodes: np.ndarray, # (Q,) whole numbers
     times: np.ndarray, # (Q,) int64 nanoseconds
@@ -62,8 +62,10 @@ def check_queries(
     "Queries of the right types; `BadData` on what could move the boundary, `BadParams` on k"
     nodes, times = np.asarray(nodes), np.asarray(times)
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1: raise BadParams(f'recent: k={k!r}. Ask for at least 1 neighbour.')
-    if nodes.ndim != 1 or nodes.shape != times.shape: raise BadData(f'recent: nodes {nodes.shape} and times {times.shape}. Pass one time a node, both flat.')
-    if len(nodes) and nodes.dtype.kind not in 'iu': raise BadData(f'recent: nodes are {nodes.dtype}, not whole numbers. Pass positions in events.symbols.')
+    if nodes.ndim != 1 or nodes.shape != times.shape:
+        raise BadData(f'recent: nodes {nodes.shape} and times {times.shape}. Pass one time a node, both flat.')
+    if len(nodes) and nodes.dtype.kind not in 'iu':
+        raise BadData(f'recent: nodes are {nodes.dtype}, not whole numbers. Pass positions in events.symbols.')
     if len(nodes) and times.dtype != np.int64: raise BadData(f'recent: times are {times.dtype}, not int64. Pass core.query_instants(index).')
     bad = np.flatnonzero((nodes < 0) | (nodes >= n))
     if len(bad): raise BadData(f'recent: node {nodes[bad[0]]} in query {bad[0]}, nodes are 0 .. {n - 1}. Leave padding out of the queries.')

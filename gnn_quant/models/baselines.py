@@ -5,18 +5,17 @@
 # %% auto #0
 __all__ = ['MODELS', 'pairs', 'Baseline', 'Ridge', 'LightGBM', 'model_params', 'make_model']
 
-# %% ../../nbs/40_models.baselines.ipynb #0def9919
+# %% ../../nbs/40_models.baselines.ipynb #225a3aa0
 import inspect
 from dataclasses import fields
 import lightgbm, numpy as np, pandas as pd
 from sklearn.linear_model import Ridge as SkRidge
 from ..core import BadData, BadParams
-from ..features.cross_section import to_array
 from ..features.target import Target
-from .tgat import TGAT, TGATParams, features_of
-from .train import (Scaler, as_scores, check_inputs, check_rows, check_universe, input_names, label_ranks, rank_ic)
+from .tgat import TGAT, TGATParams
+from .train import Scaler, as_scores, check_inputs, check_rows, check_universe, feature_array, features_of, label_ranks, rank_ic
 
-# %% ../../nbs/40_models.baselines.ipynb #6e2696a2
+# %% ../../nbs/40_models.baselines.ipynb #7f1137dd
 def pairs(
     x: pd.DataFrame, # (T, F x N) features
     y: Target,
@@ -25,9 +24,9 @@ def pairs(
     "The labelled (row, name) pairs of some rows"
     label = label_ranks(x.loc[rows], y).to_numpy()
     ok = ~np.isnan(label)
-    return to_array(x.loc[rows])[ok], label[ok]
+    return feature_array(x.loc[rows])[ok], label[ok]
 
-# %% ../../nbs/40_models.baselines.ipynb #8e97943b
+# %% ../../nbs/40_models.baselines.ipynb #5cbbd98b
 class Baseline:
     "What both baselines share; a subclass fits `self.model` and says which `params` it has"
     name, model = 'baseline', None
@@ -56,7 +55,7 @@ class Baseline:
         check_universe(x, events)
         check_rows(x, rows)
         if (now := features_of(x)) != self.columns: raise BadData(f"{self.name}: fitted on features {', '.join(self.columns)}; got {', '.join(now)}. Build them the same way.")
-        a = to_array(x.loc[rows])
+        a = feature_array(x.loc[rows])
         return as_scores(self._values(self._inputs(a.reshape(-1, a.shape[-1]))).reshape(a.shape[:2]), x, rows)
     def _values(self, a): return self.model.predict(a)
     def _ic(self, x, y, rows): return float(np.nan_to_num(rank_ic(self.predict(x, None, rows), y.frame).mean()))

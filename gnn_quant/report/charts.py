@@ -35,7 +35,7 @@ def to_svg(
         fig.savefig(out, format='svg', metadata=dict(Date=None, Creator=None))
     return bare(out.getvalue(), title)
 
-# %% ../../nbs/80_report.charts.ipynb #85e41fe2
+# %% ../../nbs/80_report.charts.ipynb #b0efd66e
 def bare(
     svg: str, # an SVG file
     title: str,
@@ -44,7 +44,7 @@ def bare(
     svg = re.sub(r' d="[^"]*"', lambda m: re.sub(r'(\.\d\d)\d+', r'\1', m[0]), svg)
     svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', svg[svg.index('<svg'):], flags=re.S)
     head, rest = svg.split('>', 1)
-    head = re.sub(r'\s(width|height|xmlns:xlink|version)="[^"]*"', '', head)
+    head = re.sub(r'\s(width|height|version)="[^"]*"', '', head)
     rest = re.sub(r'\s*\n\s*', '\n', rest).strip()
     return f'{head} role="img" aria-label="{text(title)}">{rest}'
 

@@ -7,12 +7,12 @@ __all__ = ['find_notebook', 'Job', 'spec_of', 'prepare', 'config_of', 'open_stag
            'kernel_environment', 'Failure', 'execute', 'check_end', 'publish', 'facts_of', 'write_index', 'listening',
            'explain', 'run']
 
-# %% ../../nbs/82_runs.engine.ipynb #4a4630a0
-import contextlib, difflib, json, os, re, shutil, socket, sys, threading, time
+# %% ../../nbs/82_runs.engine.ipynb #e78eb9ef
+import contextlib, difflib, json, os, re, shutil, socket, sys, tempfile, threading, time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from ..core import BadParams, GnnQuantError, RunFailed, StoreError
+from ..core import BadParams, BadSettings, GnnQuantError, RunFailed, StoreError
 from .folders import STAGING, Run, hold, list_runs, new_id, read_run, use_run, write_manifest
 from .parameters import Param, check_params, parameters, read_notebook
 from .provenance import code_hash, git_state, notebook_hash, package_hash, versions
@@ -20,7 +20,7 @@ from .trials import UNCOUNTED, content, digest, journal_path, models_of, note_en
 from ..settings import Settings
 from ..store import file_hash, plain, read_frame, read_json, utc_now, write_json, write_text
 
-# %% ../../nbs/82_runs.engine.ipynb #180cc32a
+# %% ../../nbs/82_runs.engine.ipynb #1fc0e9e7
 def find_notebook(
     name_or_path: str | Path, # 'train', or the path of any notebook with a parameters cell
     settings: Settings,
@@ -31,7 +31,7 @@ def find_notebook(
     names = sorted(p.stem for p in home.glob('*.ipynb'))
     if not path.is_file():
         near = difflib.get_close_matches(str(ref), names, n=1, cutoff=.4)
-        raise BadParams(f"{ref}: no such notebook. {f'Did you mean {near[0]}? ' if near else ''}There are in {home}: {', '.join(names) or 'none'}. Or give the path of one.")
+        raise BadParams(f"{ref}: no such notebook. {f'Did you mean {near[0]}? ' if near else ''}There are in {home}: {', '.join(names) or 'none'}. Or give the path of one, or name their folder with GNNQ_NOTEBOOKS_DIR.")
     if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,99}', path.stem) or path.stem == 'failed':
         raise BadParams(f"{path.name}: not a name for a run. Rename the notebook with letters, digits, dashes and underscores.")
     return path.absolute()
@@ -63,7 +63,7 @@ def spec_of(
         raise BadParams(f"{who}: no parameter run_dir. Add the line run_dir: str = '' to its parameters cell, and end with finish(run_dir, ...).")
     return {k: p for k, p in spec.items() if k != 'run_dir'}
 
-# %% ../../nbs/82_runs.engine.ipynb #89c68fd7
+# %% ../../nbs/82_runs.engine.ipynb #35db31ed
 def prepare(
     name_or_path: str | Path,
     params: dict, # name -> value; text where it comes from a command line
@@ -75,6 +75,7 @@ def prepare(
     nb = read_notebook(path)
     spec = spec_of(nb, path.name)
     values = check_params(spec, _with_settings(spec, params, settings), path.name, text)
+    if settings.environment == 'prod' and values.get('source') == 'toy': raise BadSettings(f"{path.name}: source='toy' with GNNQ_ENVIRONMENT='prod': the toy market is simulated. Name a source of real prices.")
     refs = {k: k.removesuffix('_run') for k in spec if k.endswith('_run')}
     above = {name: use_run(values[k], name, settings) for k, name in refs.items()}
     return Job(path.stem, path, nb, values | {k: str(above[name].path) for k, name in refs.items()}, above, settings)
@@ -128,9 +129,10 @@ def take_over(
         return r.id
     return ''
 
-# %% ../../nbs/82_runs.engine.ipynb #b7d30548
+# %% ../../nbs/82_runs.engine.ipynb #4b5629a4
 def kernel_class(
     environment: dict, # variables for the kernel, on top of those of this process
+    sockets: str = '', # folder for its sockets; empty, or a path too long for one: TCP ports of this machine
 ) -> type:
     "A kernel manager for the interpreter that is running now"
     from jupyter_client import AsyncKernelManager
@@ -138,21 +140,27 @@ def kernel_class(
 
     class OwnKernel(AsyncKernelManager):
         "A kernel of this very environment"
+        def __init__(self, **kw):
+            super().__init__(**kw)
+            if 0 < len(sockets) < 90: self.transport, self.ip = 'ipc', f'{sockets}/k'
+
         @property
         def kernel_spec(self): return KernelSpec(argv=[sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='python3', language='python')
-        async def _async_start_kernel(self, **kw): return await super()._async_start_kernel(**kw | dict(env=os.environ | environment))
+        async def _async_start_kernel(self, **kw):
+            with open(f'{sockets}/kernel.log' if sockets else os.devnull, 'ab') as log:
+                return await super()._async_start_kernel(**kw | dict(env=os.environ | environment, stdout=log, stderr=log))
         start_kernel = _async_start_kernel
 
     return OwnKernel
 
-# %% ../../nbs/82_runs.engine.ipynb #5fcc36db
+# %% ../../nbs/82_runs.engine.ipynb #3063a50e
 def kernel_environment(
     s: Settings,
 ) -> dict[str, str]:
     "What a kernel has to know: settings with absolute folders, and how many threads it may use"
     own = {f'GNNQ_{k.upper()}': str(v.absolute() if isinstance(v, Path) else v) for k, v in s.model_dump().items()}
     return own | {k: str(s.threads) for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')} | dict(
-        PYTHONHASHSEED='0', JUPYTER_PLATFORM_DIRS='1', MPLBACKEND='module://matplotlib_inline.backend_inline')
+        PYTHONHASHSEED='0', PYTHONFAULTHANDLER='1', JUPYTER_PLATFORM_DIRS='1', MPLBACKEND='module://matplotlib_inline.backend_inline')
 
 # %% ../../nbs/82_runs.engine.ipynb #8a7c61c0
 def _inject(job, folder):
@@ -177,22 +185,25 @@ class Failure:
     cell_id: str = ''
     line: str = '' # first line of the cell
 
-# %% ../../nbs/82_runs.engine.ipynb #456f76e4
-def _where(job, executed, cell): # `cell` of the executed notebook, as a place in the original
+# %% ../../nbs/82_runs.engine.ipynb #7b493193
+def _where(job, cell): # a cell of the executed notebook, as a place in the original
     ids = [c.get('id') for c in job.nb['cells']]
     line = next((ln for ln in cell.get('source', '').splitlines() if ln.strip()), '')
     return dict(cell=ids.index(cell.get('id')) + 1 if cell.get('id') in ids else None, cell_id=cell.get('id', ''), line=line[:100])
 
-# %% ../../nbs/82_runs.engine.ipynb #3b2a15dc
+# %% ../../nbs/82_runs.engine.ipynb #b905bf8f
 def _stopped(job, path): # the last cell that was begun
-    nb = read_notebook(path)
-    begun = [c for c in nb['cells'] if c['cell_type'] == 'code' and c.get('metadata', {}).get('papermill', {}).get('start_time')]
-    return _where(job, nb, begun[-1]) if begun else {}
+    begun = [c for c in read_notebook(path)['cells'] if c['cell_type'] == 'code' and c.get('metadata', {}).get('papermill', {}).get('start_time')]
+    return _where(job, begun[-1]) if begun else {}
 
 # %% ../../nbs/82_runs.engine.ipynb #0fa2b728
 def _one_line(text): return re.sub(r'\x1b\[[0-9;]*m', '', str(text)).strip().replace('\n', ' ')[:500]
 
-# %% ../../nbs/82_runs.engine.ipynb #39a435fb
+# %% ../../nbs/82_runs.engine.ipynb #b88e5b95
+def _keep_log(log, folder):
+    if log.is_file() and b'Fatal Python error' in (text := log.read_bytes()): write_text(text.decode(errors='replace'), folder / 'kernel.log')
+
+# %% ../../nbs/82_runs.engine.ipynb #709d3eab
 def execute(
     job: Job,
     folder: Path, # staging folder of the run
@@ -205,18 +216,20 @@ def execute(
     from papermill.exceptions import PapermillExecutionError
     path = _inject(job, folder)
     name = str(path).replace('{', '{{').replace('}', '}}')
+    sockets = tempfile.TemporaryDirectory(prefix='gnnq-', ignore_cleanup_errors=True)
     try:
         papermill.execute_notebook(name, name, kernel_name='python3', progress_bar=progress, execution_timeout=timeout or None,
-                                   kernel_manager_class=kernel_class(kernel_environment(job.settings)))
-    except PapermillExecutionError as e:
-        at = next((c for c in read_notebook(path)['cells'] if c['source'] == e.source), {})
-        return Failure(_one_line(f'{e.ename}: {e.evalue}'), e.ename, **_where(job, None, at))
+                                   kernel_manager_class=kernel_class(kernel_environment(job.settings), sockets.name))
+    except PapermillExecutionError as e: return Failure(_one_line(f'{e.ename}: {e.evalue}'), e.ename, **_stopped(job, path))
     except CellTimeoutError: return Failure(f'the cell took more than {timeout} seconds', 'CellTimeoutError', **_stopped(job, path))
     except DeadKernelError: return Failure('the kernel died: out of memory, killed from outside, or a crash in compiled code', 'DeadKernelError', **_stopped(job, path))
     except Exception as e: return Failure(_one_line(f'{type(e).__name__}: {e}'), type(e).__name__, **_stopped(job, path))
-    return None
+    else: return None
+    finally:
+        _keep_log(Path(sockets.name) / 'kernel.log', folder)
+        sockets.cleanup()
 
-# %% ../../nbs/82_runs.engine.ipynb #ac258159
+# %% ../../nbs/82_runs.engine.ipynb #21e303ca
 def check_end(
     job: Job,
     folder: Path, # staging folder after the notebook ran
@@ -225,31 +238,31 @@ def check_end(
     cells = read_notebook(folder / f'{job.name}.ipynb')['cells']
     for c in cells:
         if c['cell_type'] == 'code' and c['source'].strip() and not c.get('execution_count'):
-            return Failure('the notebook stopped before this cell without an error', 'NotExecuted', **_where(job, None, c))
+            return Failure('the notebook stopped before this cell without an error', 'NotExecuted', **_where(job, c))
     if not (folder / 'result.json').is_file(): return Failure('finish was not called: end the notebook with finish(run_dir, asof, metrics)', 'NotFinished')
     said = read_json(folder / 'result.json').get('artefacts', {})
     for f, h in said.items():
         if not (folder / f).is_file() or file_hash(folder / f) != h: return Failure(f'{f} was changed after finish was called', 'ChangedAfterFinish')
     return None
 
-# %% ../../nbs/82_runs.engine.ipynb #0542d996
+# %% ../../nbs/82_runs.engine.ipynb #4f53441c
 def _files(folder):
     paths = [p for p in sorted(folder.rglob('*')) if p.is_file() and p.name not in ('manifest.json', '.lock')]
     return {p.relative_to(folder).as_posix(): file_hash(p) for p in paths}
 
-# %% ../../nbs/82_runs.engine.ipynb #bac30bd6
+# %% ../../nbs/82_runs.engine.ipynb #76f23b26
 def _frames(folder):
     from gnn_quant.core import frame_hash
     return {p.name.removesuffix('.parquet'): frame_hash(read_frame(p)) for p in sorted(folder.glob('*.parquet'))}
 
-# %% ../../nbs/82_runs.engine.ipynb #7cb3db64
+# %% ../../nbs/82_runs.engine.ipynb #d85494c0
 def _last_manifest(m, folder, failure, wall):
     m = m | dict(status='failed' if failure else 'finished', ended=utc_now(), wall=round(wall, 3), files=_files(folder))
     if failure: return m | dict(error=plain(failure))
     r = read_json(folder / 'result.json')
     return m | dict(asof=r['asof'], metrics=r['metrics'], inputs=r['inputs'], frames=_frames(folder))
 
-# %% ../../nbs/82_runs.engine.ipynb #93605f77
+# %% ../../nbs/82_runs.engine.ipynb #a1ee5d2a
 def publish(
     job: Job,
     folder: Path, # staging folder
@@ -263,27 +276,27 @@ def publish(
     note_end(job.settings, job.name, m['id'], m['status'], m['hash'], failure.error if failure else '')
     home = folder.parents[1] / job.name / ('failed' if failure else m['asof'])
     home.mkdir(parents=True, exist_ok=True)
-    (folder / '.lock').unlink()
     os.rename(folder, home / m['id'])
+    (home / m['id'] / '.lock').unlink()
     for d in (home, folder.parent):
         fd = os.open(d, os.O_RDONLY)
         os.fsync(fd)
         os.close(fd)
     return read_run(home / m['id'])
 
-# %% ../../nbs/82_runs.engine.ipynb #6d448b98
+# %% ../../nbs/82_runs.engine.ipynb #161d3d09
 def facts_of(
     run: Run,
 ) -> dict: # what `report.index.index_page` wants to know of a run
     "A run as a row of the index"
     m, rel = run.manifest, lambda f: (run.path / f).relative_to(run.reports).as_posix()
-    e, numbers = m.get('error') or {}, {k: v for k, v in run.metrics.items() if isinstance(v, (int, float, str))}
-    page = next((rel(f) for f in ('tearsheet.html',) if f in m.get('files', {})), '')
-    return dict(name=run.name, id=run.id, asof=run.asof, status=run.status, started=(m.get('started') or '')[:19].replace('T', ' '), data=m.get('metrics', {}).get('data', '') if run.metrics else '',
-                figures=dict(list(numbers.items())[:5]), page=page, notebook=rel(f'{run.name}.ipynb') if f'{run.name}.ipynb' in m.get('files', {}) else '',
+    kept, e = lambda f: rel(f) if f in m.get('files', {}) else '', m.get('error') or {}
+    figures = {k: v for k, v in run.metrics.items() if k != 'data' and isinstance(v, (int, float, str))}
+    return dict(name=run.name, id=run.id, asof=run.asof, status=run.status, started=(m.get('started') or '')[:19].replace('T', ' '),
+                data=run.metrics.get('data', ''), figures=dict(list(figures.items())[:5]), page=kept('tearsheet.html'), notebook=kept(f'{run.name}.ipynb'),
                 cell=e.get('cell'), error=e.get('error'))
 
-# %% ../../nbs/82_runs.engine.ipynb #8dec02cd
+# %% ../../nbs/82_runs.engine.ipynb #587f39fd
 def write_index(
     settings: Settings,
 ) -> Path:
@@ -293,7 +306,7 @@ def write_index(
     write_text(index_page([facts_of(r) for r in list_runs(settings)]), path)
     return path
 
-# %% ../../nbs/82_runs.engine.ipynb #5ed9bfc0
+# %% ../../nbs/82_runs.engine.ipynb #b97bfd7b
 @contextlib.contextmanager
 def listening(
     folder: Path, # of the run
@@ -306,7 +319,7 @@ def listening(
         last = False
         while not last:
             last = done.wait(.2)
-            lines = path.read_text(encoding='utf-8').splitlines(keepends=True) if path.is_file() else []
+            lines = path.read_text(encoding='utf-8', errors='replace').splitlines(keepends=True) if path.is_file() else []
             whole = [ln for ln in lines if ln.endswith('\n')]
             for ln in whole[at:]: on_line(ln.rstrip())
             at = len(whole)
@@ -317,7 +330,7 @@ def listening(
         done.set()
         if t: t.join(2)
 
-# %% ../../nbs/82_runs.engine.ipynb #58f9413c
+# %% ../../nbs/82_runs.engine.ipynb #ea1375fa
 def explain(
     run: Run, # that failed
 ) -> str: # one line
@@ -326,7 +339,7 @@ def explain(
     where = f"cell {e['cell']} (id {e['cell_id']}, {e['line']!r}): " if e.get('cell') else ''
     return f"{run.name}: {where}{e['error']}. The executed notebook is {run.path / (run.name + '.ipynb')}"
 
-# %% ../../nbs/82_runs.engine.ipynb #ec72bb97
+# %% ../../nbs/82_runs.engine.ipynb #1bd16449
 def run(
     name_or_path: str | Path, # 'train', or the path of any notebook with a parameters cell
     params: dict | None = None, # name -> value
