@@ -10,7 +10,7 @@ NUMBER = {default_exp(p): number_of(p) for p in module_notebooks() if default_ex
 
 def resolve(dotted, known):
     "The longest known module that a dotted name under gnn_quant stands for, or None for the bare package"
-    parts = dotted.split('.')[1:]
+    parts = [] if dotted == 'gnn_quant.__version__' else dotted.split('.')[1:]
     for n in range(len(parts), 0, -1):
         if '.'.join(parts[:n]) in known: return '.'.join(parts[:n])
     return '.'.join(parts) if parts else None

@@ -10,7 +10,7 @@ import numpy as np, pandas as pd
 from matplotlib.figure import Figure
 from ..core import BadData
 
-# %% ../../nbs/30_graph.draw.ipynb #e05fc2af
+# %% ../../nbs/30_graph.draw.ipynb #4e2e6710
 def spring_layout(
     w: np.ndarray, # (N, N) edge strength, 0 = no edge; taken as symmetric
     seed: int = 0,
@@ -23,7 +23,7 @@ def spring_layout(
         gap = pos[:, None] - pos[None]
         d = np.maximum(np.sqrt((gap**2).sum(-1)), 1e-3)
         step = ((ell**2 / d - w * d**2 / ell) / d)[..., None] * gap
-        step = step.sum(1)
+        step = step.sum(1) - 2 * pos
         pos = pos + step * np.minimum(1, heat / np.maximum(np.sqrt((step**2).sum(1)), 1e-9))[:, None]
     pos = pos - pos.mean(0)
     return pos / max(np.abs(pos).max(), 1e-9)

@@ -26,7 +26,7 @@ def pairs(
     ok = ~np.isnan(label)
     return feature_array(x.loc[rows])[ok], label[ok]
 
-# %% ../../nbs/40_models.baselines.ipynb #5cbbd98b
+# %% ../../nbs/40_models.baselines.ipynb #a0c3e3b8
 class Baseline:
     "What both baselines share; a subclass fits `self.model` and says which `params` it has"
     name, model = 'baseline', None
@@ -54,7 +54,8 @@ class Baseline:
         if self.model is None: raise BadParams(f'{self.name}: not fitted. Call fit first.')
         check_universe(x, events)
         check_rows(x, rows)
-        if (now := features_of(x)) != self.columns: raise BadData(f"{self.name}: fitted on features {', '.join(self.columns)}; got {', '.join(now)}. Build them the same way.")
+        if (now := features_of(x)) != self.columns:
+            raise BadData(f"{self.name}: fitted on features {', '.join(self.columns)}; got {', '.join(now)}. Build them the same way.")
         a = feature_array(x.loc[rows])
         return as_scores(self._values(self._inputs(a.reshape(-1, a.shape[-1]))).reshape(a.shape[:2]), x, rows)
     def _values(self, a): return self.model.predict(a)
@@ -80,7 +81,7 @@ class Ridge(Baseline):
             tried.append((self._ic(x, y, valid), self.model))
         self.model = max(tried, key=lambda t: t[0])[1]
 
-# %% ../../nbs/40_models.baselines.ipynb #bf8160a0
+# %% ../../nbs/40_models.baselines.ipynb #ad756a09
 class LightGBM(Baseline):
     "Gradient-boosted trees on label ranks; NaN goes to the better side of each split"
     name = 'lightgbm'
@@ -98,8 +99,8 @@ class LightGBM(Baseline):
     def _inputs(self, a): return a.astype(np.float64)
     def _fit(self, x, y, train, valid):
         p = self.params
-        core = dict(objective='l2', num_leaves=p['leaves'], learning_rate=p['lr'], min_data_in_leaf=p['min_leaf'], seed=p['seed'], bagging_fraction=.8, bagging_freq=1,
-                    feature_fraction=.8, num_threads=1, deterministic=True, force_row_wise=True, verbosity=-1)
+        core = dict(objective='l2', num_leaves=p['leaves'], learning_rate=p['lr'], min_data_in_leaf=p['min_leaf'], seed=p['seed'],
+                    bagging_fraction=.8, bagging_freq=1, feature_fraction=.8, num_threads=1, deterministic=True, force_row_wise=True, verbosity=-1)
         data = lightgbm.Dataset(*pairs(x, y, train), params=core)
         self.model = lightgbm.train(core, data, p['trees'], [lightgbm.Dataset(*pairs(x, y, valid), reference=data)],
                                     callbacks=[lightgbm.early_stopping(p['patience'], verbose=False)])

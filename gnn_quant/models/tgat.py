@@ -124,7 +124,7 @@ class TGATNet(nn.Module):
         for layer, hop in zip(self.layers, hops): h = layer(h, hop, ties.get(id(hop)), now)
         return self.score(h).squeeze(-1)
 
-# %% ../../nbs/40_models.tgat.ipynb #03487055
+# %% ../../nbs/40_models.tgat.ipynb #8bae36e7
 class Panel:
     "Scaled features and the neighbour index of one features frame and its events"
     def __init__(self,
@@ -135,7 +135,8 @@ class Panel:
         layers: int,
         neighbor_time: str, # 'query' or 'event'
     ):
-        self.x, self.clock, self.k, self.layers, self.neighbor_time = scale[0](feature_array(x)), instants(x.index), k, layers, neighbor_time
+        self.x, self.clock = scale[0](feature_array(x)), instants(x.index)
+        self.k, self.layers, self.neighbor_time = k, layers, neighbor_time
         if not k: return
         self.index = NeighborIndex(events)
         self.msg = np.vstack([scale[1](events.msg), np.zeros((1, events.msg.shape[1]), np.float32)])
@@ -208,7 +209,7 @@ def _verdict(net, panel, x, y, valid, size):
         return 0. if np.isnan(ic) else float(ic)
     return verdict
 
-# %% ../../nbs/40_models.tgat.ipynb #0c0e1308
+# %% ../../nbs/40_models.tgat.ipynb #2d9bff4b
 class TGAT:
     "Temporal graph attention behind the model contract; takes the fields of `TGATParams`"
     def __init__(self, **params):
@@ -236,9 +237,11 @@ class TGAT:
         past = x.loc[:valid[-1]]
         with steady(self.how.seed):
             self.net = TGATNet(len(self.columns), len(self.fields), **self.how.net)
-            panel, label, rows = self._panel(past, events), np.array(label_ranks(past, y), dtype=np.float32), past.index.get_indexer(train)
+            panel, label = self._panel(past, events), np.array(label_ranks(past, y), dtype=np.float32)
+            rows = past.index.get_indexer(train)
             self.history = fit_network(
-                self.net, _loss_of(self.net, panel, label, self.how.loss), _verdict(self.net, panel, past, y, valid, self._rows_at_once(x)),
+                self.net, _loss_of(self.net, panel, label, self.how.loss),
+                _verdict(self.net, panel, past, y, valid, self._rows_at_once(x)),
                 rows[np.isfinite(label[rows]).sum(1) >= 2], self.how.schedule, self._rows_at_once(x), checkpoint,
                 self.params | input_names(past, events, y, train, valid) if checkpoint else None, progress)
         return self
@@ -261,5 +264,6 @@ class TGAT:
 
     def _check_events(self, events):
         if events is None: raise BadData(f'{self.name}: no events. Build some with graph.events, or pass an empty Events.')
-    def _panel(self, x, events): return Panel(x, events, self.scale, 0 if self.how.edge_free else self.how.neighbors, self.how.layers, self.how.neighbor_time)
+    def _panel(self, x, events):
+        return Panel(x, events, self.scale, 0 if self.how.edge_free else self.how.neighbors, self.how.layers, self.how.neighbor_time)
     def _rows_at_once(self, x): return int(np.clip(self.how.max_edges // (len(symbols_of(x)) * self.how.neighbors), 1, 64))

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'label_ranks', 'scorable', 'symbols_of', 'features_of', 'feature_array', 'as_scores', 'rank_ic', 'ic_loss',
-           'mse_loss', 'Scaler', 'check_gap', 'check_inputs', 'check_rows', 'check_universe', 'input_names', 'steady',
-           'save_checkpoint', 'load_checkpoint', 'check_meta', 'Schedule', 'as_schedule', 'fit_network', 'watch']
+           'mse_loss', 'Scaler', 'check_gap', 'check_inputs', 'check_rows', 'check_universe', 'input_names',
+           'events_name', 'steady', 'save_checkpoint', 'load_checkpoint', 'check_meta', 'Schedule', 'as_schedule',
+           'fit_network', 'watch']
 
 # %% ../../nbs/40_models.train.ipynb #12749245
 import contextlib, hashlib, io
@@ -125,7 +126,7 @@ class Scaler:
     ) -> np.ndarray: # (..., F) float32; NaN stays NaN
         return (x.astype(np.float32) - self.mean) / self.std
 
-# %% ../../nbs/40_models.train.ipynb #4096fcf8
+# %% ../../nbs/40_models.train.ipynb #5eb733c5
 def check_gap(
     index: pd.DatetimeIndex, # (T,) all rows
     before: pd.DatetimeIndex, # rows whose labels are used
@@ -135,10 +136,12 @@ def check_gap(
 ) -> int: # rows left out between the blocks
     "Raise `LookAhead` unless every label of `before` is known before `after` begins"
     gap = int(index.get_indexer(after[:1])[0] - index.get_indexer(before[-1:])[0]) - 1
-    if gap < span: raise LookAhead(f'{who}: {gap} rows between {before[-1]:%Y-%m-%d} and {after[0]:%Y-%m-%d}, but a label needs {span} rows to be known. Leave {span} rows out.')
+    if gap < span:
+        raise LookAhead(f'{who}: {gap} rows between {before[-1]:%Y-%m-%d} and {after[0]:%Y-%m-%d}, but a label needs {span} rows to be known. '
+                        f'Leave {span} rows out.')
     return gap
 
-# %% ../../nbs/40_models.train.ipynb #a0181339
+# %% ../../nbs/40_models.train.ipynb #887f4694
 def check_inputs(
     x: pd.DataFrame, # (T, F x N) features, columns (feature, symbol)
     events, # graph events with `.symbols`; None for a model that reads no graph
@@ -149,12 +152,15 @@ def check_inputs(
     "Raise `BadData` or `LookAhead` unless a model can be fitted on these"
     check_universe(x, events)
     symbols = symbols_of(x)
-    if list(y.frame.columns) != symbols: raise BadData(f"target: its symbols are not the features' ({len(y.frame.columns)} and {len(symbols)}). Build both from the same bars.")
+    if list(y.frame.columns) != symbols:
+        raise BadData(f"target: its symbols are not the features' ({len(y.frame.columns)} and {len(symbols)}). Build both from the same bars.")
     for who, rows in (('train', train), ('valid', valid)):
         check_rows(x, rows, who)
-        if not x.loc[rows].notna().any(axis=None): raise BadData(f'{who}: no feature is known in its {len(rows)} rows. Begin later, or use features with a shorter memory.')
+        if not x.loc[rows].notna().any(axis=None):
+            raise BadData(f'{who}: no feature is known in its {len(rows)} rows. Begin later, or use features with a shorter memory.')
         if not (y.frame.reindex(rows).notna().sum(axis=1) >= 2).any():
-            raise BadData(f'{who}: no row has two known labels, and a cross-section needs two. Use more symbols, or rows that end {y.span} before the last.')
+            raise BadData(f'{who}: no row has two known labels, and a cross-section needs two. '
+                          f'Use more symbols, or rows that end {y.span} before the last.')
     check_gap(x.index, train, valid, y.span)
 
 # %% ../../nbs/40_models.train.ipynb #45bca0f8
@@ -169,20 +175,21 @@ def check_rows(
     if len(gone): raise BadData(f'{who}: {len(gone)} rows are not in the features, first {gone[0]:%Y-%m-%d}. Ask for rows of the features.')
     if not rows.is_monotonic_increasing or rows.has_duplicates: raise BadData(f'{who}: rows are not sorted and unique. Use .sort_values().unique().')
 
-# %% ../../nbs/40_models.train.ipynb #577fa737
+# %% ../../nbs/40_models.train.ipynb #422d5b4a
 def check_universe(
     x: pd.DataFrame, # (T, F x N) features
     events, # graph events with `.symbols`, or None
 ) -> None:
     "Raise `BadData` unless graph and features have the same symbols in the same order"
-    if not isinstance(x, pd.DataFrame) or x.columns.nlevels != 2: raise BadData('features: columns are not (feature, symbol). Build them with features.build_features.')
+    if not isinstance(x, pd.DataFrame) or x.columns.nlevels != 2:
+        raise BadData('features: columns are not (feature, symbol). Build them with features.build_features.')
     if events is None: return
     a, b = list(events.symbols), symbols_of(x)
     if a != b:
         odd = [s for s in a + b if (s in a) != (s in b)]
         raise BadData(f"events: {len(a)} symbols, features: {len(b)}; {'only in one: ' + odd[0] if odd else 'in another order'}. Build both from the same bars.")
 
-# %% ../../nbs/40_models.train.ipynb #5dbc43e1
+# %% ../../nbs/40_models.train.ipynb #9ee6c965
 def input_names(
     x: pd.DataFrame, # (T, F x N) features
     events, # graph events, or None
@@ -194,23 +201,33 @@ def input_names(
     block = lambda r: f'{r[0]:%Y-%m-%d}..{r[-1]:%Y-%m-%d} ({len(r)} rows)'
     names, symbols = features_of(x), symbols_of(x)
     return dict(universe=f'{len(symbols)} symbols {_digest(symbols)}', features=f'{len(names)} features {frame_hash(x.loc[:valid[-1]])[:8]}',
-                events='none' if events is None else _digest(events.known_by(valid[-1])),
+                events=events_name(events, valid[-1]),
                 target=f'span {y.span} {frame_hash(y.frame.loc[train.union(valid)])[:8]}', train=block(train), valid=block(valid))
 
-# %% ../../nbs/40_models.train.ipynb #0cf2364c
+# %% ../../nbs/40_models.train.ipynb #589f156e
+def events_name(
+    events, # graph events, or None
+    cut, # row label
+) -> str: # 8 hex digits of what the graph knew at the cut
+    "The name of a graph's past"
+    return 'none' if events is None else _digest(events.known_by(cut))
+
+# %% ../../nbs/40_models.train.ipynb #4e8092a3
 def _digest(parts):
     h = hashlib.sha256()
-    for p in parts: h.update(p.encode() + b'\x1f' if isinstance(p, str) else str(np.shape(p)).encode() + np.ascontiguousarray(p).tobytes())
+    for p in parts:
+        h.update(p.encode() + b'\x1f' if isinstance(p, str) else str(np.shape(p)).encode() + np.ascontiguousarray(p).tobytes())
     return h.hexdigest()[:8]
 
-# %% ../../nbs/40_models.train.ipynb #a4f72212
+# %% ../../nbs/40_models.train.ipynb #74678ce8
 @contextlib.contextmanager
 def steady(
     seed: int, # non-negative
 ):
     "A torch that repeats itself, restored afterwards"
     if not 0 <= int(seed) < 2**32: raise BadParams(f'seed: {seed} is outside 0 .. 2**32-1. Pass a non-negative integer.')
-    threads, strict, warn = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
@@ -220,7 +237,7 @@ def steady(
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(strict, warn_only=warn)
 
-# %% ../../nbs/40_models.train.ipynb #f4a56513
+# %% ../../nbs/40_models.train.ipynb #dbf05a73
 def save_checkpoint(
     path: str | Path,
     state: dict, # tensors, numbers, text, and lists and dicts of them
@@ -232,7 +249,7 @@ def save_checkpoint(
     body = buffer.getvalue()
     write_bytes(hashlib.sha256(body).hexdigest().encode() + b'\n' + body, path)
 
-# %% ../../nbs/40_models.train.ipynb #0b894837
+# %% ../../nbs/40_models.train.ipynb #6d5e9d7e
 def load_checkpoint(
     path: str | Path,
     meta: dict, # what it has to belong to
@@ -246,17 +263,18 @@ def load_checkpoint(
     check_meta(kept['meta'], meta, path)
     return kept['state']
 
-# %% ../../nbs/40_models.train.ipynb #fef9ea7d
+# %% ../../nbs/40_models.train.ipynb #fc1c7c6d
 def check_meta(
     there: dict, # what a file says it belongs to
     here: dict, # what it should belong to
     path: str | Path,
 ) -> None:
     "`CheckpointMismatch` naming every difference"
-    odd = [f'{k} was {there.get(k, "absent")}, is {here.get(k, "absent")}' for k in sorted({*there, *here}) if there.get(k) != here.get(k)]
+    say = lambda d, k: d.get(k, 'absent')
+    odd = [f'{k} was {say(there, k)}, is {say(here, k)}' for k in sorted({*there, *here}) if say(there, k) != say(here, k)]
     if odd: raise CheckpointMismatch(f"checkpoint: {path}: {'; '.join(odd)}. Use another folder, or delete it to begin again.")
 
-# %% ../../nbs/40_models.train.ipynb #607cf255
+# %% ../../nbs/40_models.train.ipynb #d5381a49
 @dataclass(frozen=True)
 class Schedule:
     "How long and how fast to train; the defaults are conventions, chosen before any result was seen"
@@ -270,7 +288,7 @@ class Schedule:
         for k in ('epochs', 'patience', 'lr', 'clip', 'batch_rows'):
             if not getattr(self, k) > 0: raise BadParams(f'Schedule: {k}={getattr(self, k)}. Use a positive number.')
 
-# %% ../../nbs/40_models.train.ipynb #f02db09e
+# %% ../../nbs/40_models.train.ipynb #059a62eb
 def as_schedule(
     how: Schedule | dict, # a run notebook passes a dict of some of the fields
 ) -> Schedule:
@@ -281,7 +299,7 @@ def as_schedule(
     if odd: raise BadParams(f"Schedule: no field {odd[0]!r}. Use: {', '.join(known)}.")
     return Schedule(**how)
 
-# %% ../../nbs/40_models.train.ipynb #384f4d8b
+# %% ../../nbs/40_models.train.ipynb #aab72935
 def _step(net, opt, loss_of, rows, how, part_rows):
     opt.zero_grad(set_to_none=True)
     total = 0.
@@ -293,25 +311,25 @@ def _step(net, opt, loss_of, rows, how, part_rows):
     opt.step()
     return total
 
-# %% ../../nbs/40_models.train.ipynb #59b69b4a
+# %% ../../nbs/40_models.train.ipynb #31893cd7
 def _epoch(net, opt, loss_of, rows, how, part_rows):
     net.train()
     order = rows[torch.randperm(len(rows)).numpy()]
     batches = np.split(order, range(how.batch_rows, len(order), how.batch_rows))
     return float(np.average([_step(net, opt, loss_of, b, how, part_rows) for b in batches], weights=[len(b) for b in batches]))
 
-# %% ../../nbs/40_models.train.ipynb #af4a1832
+# %% ../../nbs/40_models.train.ipynb #fca643f2
 def _pack(net, opt, best, wait, history):
     return dict(net=net.state_dict(), opt=opt.state_dict(), rng=torch.get_rng_state(), best=best, wait=wait, history=history)
 
-# %% ../../nbs/40_models.train.ipynb #2a48b4d5
+# %% ../../nbs/40_models.train.ipynb #a7f7d4a1
 def _unpack(state, net, opt):
     net.load_state_dict(state['net'])
     opt.load_state_dict(state['opt'])
     torch.set_rng_state(state['rng'])
     return state['best'], state['wait'], state['history']
 
-# %% ../../nbs/40_models.train.ipynb #6efda4fe
+# %% ../../nbs/40_models.train.ipynb #52bcc540
 def fit_network(
     net: torch.nn.Module, # trained in place; ends with the weights of its best epoch
     loss_of: Callable, # positions of rows (B,) -> (B,) losses
@@ -339,7 +357,7 @@ def fit_network(
     net.load_state_dict(best['net'])
     return pd.DataFrame(history, columns=['epoch', 'train_loss', 'valid_ic'])
 
-# %% ../../nbs/40_models.train.ipynb #082c35bf
+# %% ../../nbs/40_models.train.ipynb #ca2e4f4e
 def watch(
     steps, # anything with a length
     what: str,

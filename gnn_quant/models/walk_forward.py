@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Fold', 'gap_rows', 'make_folds', 'fold_table', 'check_folds', 'run_fold', 'WalkForward', 'run_walk_forward']
 
-# %% ../../nbs/40_models.walk_forward.ipynb #59f28dfd
+# %% ../../nbs/40_models.walk_forward.ipynb #4814e24b
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, CheckpointMismatch, LookAhead, frame_hash
 from ..features.target import Target
-from .train import check_gap, check_meta, check_rows, input_names, watch
+from .train import check_gap, check_meta, check_rows, events_name, input_names, watch
 from ..store import read_frame, read_json, write_frame, write_json
 
-# %% ../../nbs/40_models.walk_forward.ipynb #57f776d6
+# %% ../../nbs/40_models.walk_forward.ipynb #72131c86
 @dataclass(frozen=True, eq=False)
 class Fold:
     "Rows of one step of a walk-forward; `LookAhead` when the blocks are not in the order of time"
@@ -28,7 +28,8 @@ class Fold:
             if len(getattr(self, k)) == 0: raise BadData(f'fold: no {k} rows. Every block needs at least one.')
         for a, b in (('train', 'valid'), ('valid', 'test')):
             if getattr(self, a)[-1] >= getattr(self, b)[0]:
-                raise LookAhead(f'fold: {a} ends {getattr(self, a)[-1]:%Y-%m-%d}, {b} begins {getattr(self, b)[0]:%Y-%m-%d}. Keep train, valid, test in the order of time.')
+                raise LookAhead(f'fold: {a} ends {getattr(self, a)[-1]:%Y-%m-%d}, {b} begins {getattr(self, b)[0]:%Y-%m-%d}. '
+                                'Keep train, valid, test in the order of time.')
 
 # %% ../../nbs/40_models.walk_forward.ipynb #02cfe225
 def gap_rows(
@@ -42,7 +43,7 @@ def gap_rows(
     if embargo < 0: raise BadParams(f'folds: embargo={embargo}. Use 0 or more rows.')
     return purge + embargo
 
-# %% ../../nbs/40_models.walk_forward.ipynb #917b2725
+# %% ../../nbs/40_models.walk_forward.ipynb #1b80cdca
 def make_folds(
     index: pd.DatetimeIndex, # (T,) rows of the features, warm-up left out by the caller
     span: int, # rows until a label is known: `Target.span`
@@ -56,7 +57,9 @@ def make_folds(
         if v < 1: raise BadParams(f'folds: {k}={v}. Use at least 1.')
     gap = gap_rows(span, purge, embargo)
     first = train_rows + gap + valid_rows + gap
-    if len(index) <= first: raise BadData(f'folds: {len(index)} rows, one fold needs {first + 1} ({train_rows} train + {gap} + {valid_rows} valid + {gap} + 1 test). Load more rows or shorten a block.')
+    if len(index) <= first:
+        raise BadData(f'folds: {len(index)} rows, one fold needs {first + 1} ({train_rows} train + {gap} + {valid_rows} valid + {gap} + 1 test). '
+                      'Load more rows or shorten a block.')
     return [_fold(index, test, gap, train_rows, valid_rows, test_rows, expanding) for test in range(first, len(index), test_rows)]
 
 # %% ../../nbs/40_models.walk_forward.ipynb #9f2937a1
@@ -94,10 +97,9 @@ def check_folds(
         if len(twice): raise BadData(f'fold {i}: row {twice[0]:%Y-%m-%d} is tested twice. Let test blocks not overlap.')
         tested = tested.union(f.test)
 
-# %% ../../nbs/40_models.walk_forward.ipynb #73409325
+# %% ../../nbs/40_models.walk_forward.ipynb #10382267
 def _tested(x, events, test):
-    e = None if events is None else events.until(test[-1])
-    return dict(test=f'{test[0]}..{test[-1]} ({len(test)} rows)', read=frame_hash(x.loc[:test[-1]])[:16], events='none' if e is None else f'{len(e)} until {e.t[-1:].tolist()} {float(e.msg.sum()):.17g}')
+    return dict(test=f'{test[0]}..{test[-1]} ({len(test)} rows)', features=frame_hash(x.loc[:test[-1]])[:16], events=events_name(events, test[-1]))
 
 # %% ../../nbs/40_models.walk_forward.ipynb #aa8669f8
 def _finished(home, meta, tested):

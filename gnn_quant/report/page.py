@@ -60,16 +60,15 @@ class TearSheet:
     @property
     def invented(self) -> bool: return self.simulated or 'simulated' in ' '.join(map(str, [*self.data.values(), *self.caveats])).lower()
 
-# %% ../../nbs/80_report.page.ipynb #5dc82c37
+# %% ../../nbs/80_report.page.ipynb #c2c49dfe
 def _check(s):
     check_trials(s.trials)
     if missing := [k for k in ('name', 'hash') if not s.data.get(k)]: raise BadParams(f'tearsheet: data without {" and ".join(missing)}. Take both from the manifest.')
     if s.fill not in ('Open', 'Close'): raise BadParams(f"tearsheet: fill={s.fill!r}. Use 'Open' or 'Close', as data.bars.fill_field says.")
     if not s.strategies: raise BadParams('tearsheet: no strategies. Pass at least the one under judgement.')
-    index = s.strategies[s.main].equity.index
     for name, led in s.strategies.items():
         if not isinstance(led, Ledger): raise BadData(f'tearsheet: {name} is a {type(led).__name__}. Pass the Ledger of its backtest.')
-        if not led.equity.index.equals(index): raise BadData(f'tearsheet: {name} has other rows than {s.main}. Backtest all of them on the same bars.')
+        if not led.equity.index.equals(s.strategies[s.main].equity.index): raise BadData(f'tearsheet: {name} has other rows than {s.main}. Backtest all of them on the same bars.')
 
 # %% ../../nbs/80_report.page.ipynb #1f598d5e
 @dataclass(frozen=True, eq=False)

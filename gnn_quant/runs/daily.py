@@ -14,9 +14,9 @@ from .folders import Run
 from .parameters import check_params, read_notebook
 from ..settings import Settings
 
-# %% ../../nbs/82_runs.daily.ipynb #4e7e5ca8
+# %% ../../nbs/82_runs.daily.ipynb #a19ad7c0
 STAGES = ('ingest', 'train', 'signals', 'backtest', 'tearsheet')
-FULL = dict(ingest=dict(rows=0), train=dict(train_rows=1500, valid_rows=250, test_rows=1000, epochs=6))
+FULL = dict(ingest=dict(rows=0), train=dict(train_rows=1000, valid_rows=250, test_rows=500, epochs=5))
 
 # %% ../../nbs/82_runs.daily.ipynb #717956cb
 def plan(

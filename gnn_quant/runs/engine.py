@@ -162,7 +162,7 @@ def kernel_environment(
     return own | {k: str(s.threads) for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')} | dict(
         PYTHONHASHSEED='0', PYTHONFAULTHANDLER='1', JUPYTER_PLATFORM_DIRS='1', MPLBACKEND='module://matplotlib_inline.backend_inline')
 
-# %% ../../nbs/82_runs.engine.ipynb #8a7c61c0
+# %% ../../nbs/82_runs.engine.ipynb #5fe51271
 def _inject(job, folder):
     import nbformat
     from papermill.parameterize import parameterize_notebook
@@ -171,6 +171,7 @@ def _inject(job, folder):
     nb = nbformat.v4.upgrade(nb)
     nb.metadata['kernelspec'] = dict(name='python3', language='python', display_name='python3')
     nb.metadata['papermill'] = {}
+    for c in nb.cells: c.metadata.setdefault('tags', [])
     nb = parameterize_notebook(nb, job.params | dict(run_dir=str(folder)), kernel_name='python3', language='python')
     write_text(nbformat.writes(nb), path)
     return path
@@ -330,14 +331,14 @@ def listening(
         done.set()
         if t: t.join(2)
 
-# %% ../../nbs/82_runs.engine.ipynb #ea1375fa
+# %% ../../nbs/82_runs.engine.ipynb #2bb7e34d
 def explain(
     run: Run, # that failed
 ) -> str: # one line
     "Which cell failed, how, and where the executed notebook is"
     e = run.manifest['error']
     where = f"cell {e['cell']} (id {e['cell_id']}, {e['line']!r}): " if e.get('cell') else ''
-    return f"{run.name}: {where}{e['error']}. The executed notebook is {run.path / (run.name + '.ipynb')}"
+    return f"{run.name}: {where}{e['error'].rstrip('.')}. The executed notebook is {run.path / (run.name + '.ipynb')}"
 
 # %% ../../nbs/82_runs.engine.ipynb #1bd16449
 def run(

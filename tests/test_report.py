@@ -1,0 +1,416 @@
+"The report: what one page notebook cannot say about bad input, silence, numbers and the network"
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from gnn_quant.backtest import return_metrics
+from gnn_quant.core import BadData, BadParams, toy_bars
+from gnn_quant.features.target import make_target
+from gnn_quant.graph.events import correlation_events, edges_on
+from gnn_quant.market import Costs, fold, orders_for_tomorrow
+from gnn_quant.report.index import index_page, link
+from gnn_quant.report.markup import loads, num, text
+from gnn_quant.report.page import TearSheet, alarms, compare, judge, judgement, tearsheet
+from gnn_quant.report.quantstats import align, metric_rows, qs_parts, tail_risk
+from gnn_quant.report.verdict import Gap, best_of, sharpe, sharpe_draws, sharpe_gaps, stationary_rows, verdict
+
+EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>$x_1$&'
+BARS = toy_bars(n=6, t=420)
+PX = BARS['Close']
+EQUAL = PX * 0 + 1 / 6
+
+
+def ranked(s, k=3): return s.rank(axis=1).gt(6 - k).div(k).where(s.notna().all(axis=1))
+
+
+def make(bars=BARS, **more):
+    score = -PX.pct_change(5, fill_method=None)
+    weights = {'TGAT': ranked(score), 'edge-free twin': ranked(score, 2), 'ridge': ranked(score, 4), 'equal weight': EQUAL}
+    ledgers = {n: fold(w, bars, Costs()) for n, w in weights.items()}
+    base = dict(strategies=ledgers, benchmark=PX.mean(axis=1).rename('SP500'), data=dict(name='us20', hash='ab' * 32, source='test'), run=dict(id='r1'), trials=7,
+                scores={'TGAT': score}, target=make_target(bars, 5), costs=Costs(), draws=100)
+    return TearSheet(**base | more)
+
+
+@pytest.fixture(scope='module')
+def sheet(): return make()
+
+
+@pytest.fixture(scope='module')
+def page(sheet): return tearsheet(sheet)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    "Pages without those of QuantStats, which take seconds and are tested on their own"
+    monkeypatch.setattr('gnn_quant.report.page.quantstats_pages', lambda *a: '')
+
+
+class Reader(HTMLParser):
+    "Tags, attributes and visible words of a page"
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attrs, self.words = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attrs += [(tag, k, v or '') for k, v in attrs]
+
+    def handle_data(self, data): self.words.append(data)
+
+
+def words(html): return re.sub(r'\s+', ' ', ' '.join(Reader(html).words))
+
+
+# --- offline -----------------------------------------------------------------------------------------------------------
+
+def test_the_page_loads_nothing(page):
+    r = Reader(page)
+    assert loads(page) == []
+    assert not [a for a in r.attrs if a[1].split(':')[-1] in ('src', 'srcset') or (a[1].split(':')[-1] == 'href' and not a[2].startswith('#'))]
+    assert not {'script', 'link', 'iframe', 'object', 'embed', 'base'} & set(r.tags)
+    assert 'url(http' not in page and '@import' not in page and '<?xml' not in page and page.count('<!DOCTYPE') == 1
+    outside = set(re.findall(r'https?://[^\s"\'<>)]+', page))
+    assert outside <= {'http://www.w3.org/2000/svg', 'http://www.w3.org/1999/xlink'}, 'names of languages, never fetched'
+
+
+def test_the_policy_forbids_the_browser_to_fetch(page):
+    assert '''http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'none'"''' in page
+
+
+@pytest.mark.parametrize('bad', ['<img src="http://a/b.png">', '<link rel=icon href=//a/b.ico>', '<script src="x.js"></script>', '<style>@import "http://a";</style>',
+                                 '<p style="background:url(http://a/b)">', '<svg><image xlink:href="http://a/b.png"/></svg>', '<iframe src="/x"></iframe>', '<use href="x.svg#a"/>'])
+def test_loads_sees_every_way_of_loading(bad): assert loads(f'<main>{bad}</main>')
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_quantstats_own_page_would_load(sheet, tmp_path):
+    from gnn_quant.report.quantstats import qs
+    r = judge(sheet).ret
+    qs.html(r['TGAT'], r['SP500'], output=str(tmp_path / 'theirs.html'), match_dates=False)
+    assert loads((tmp_path / 'theirs.html').read_text()) == ['https://qtpylib.io/favicon.ico']
+
+
+# --- the same bytes, and no traces -------------------------------------------------------------------------------------
+
+def test_the_same_sheet_gives_the_same_bytes(page):
+    assert tearsheet(make()) == page
+    assert not re.search(r'dc:date|0x[0-9a-f]{8,}|/tmp/|/home/|/root/', page)
+
+
+def test_styles_of_the_caller_are_left_alone(sheet, page):
+    import matplotlib.pyplot as plt
+    with mpl.rc_context({'font.family': ['serif'], 'lines.linewidth': 7, 'axes.facecolor': 'red', 'svg.hashsalt': None}):
+        before, open_figures, html = dict(mpl.rcParams), plt.get_fignums(), tearsheet(sheet)
+        assert dict(mpl.rcParams) == before and plt.get_fignums() == open_figures
+    assert html == page, 'the style of the caller leaks into the page'
+
+
+def test_ids_never_mean_two_things_on_one_page(page):
+    defs = {}
+    for svg in re.findall(r'<svg.*?</svg>', page, re.S):
+        for kind, name, body in re.findall(r'<(clipPath|path) id="([^"]+)"(.*?)(?:</clipPath>|/>)', svg, re.S):
+            assert defs.setdefault((kind, name), body) == body
+
+
+# --- escaping ----------------------------------------------------------------------------------------------------------
+
+def test_everything_from_data_is_escaped():
+    names = dict(zip(PX.columns, [EVIL, *PX.columns[1:]]))
+    bars = BARS.rename(columns=names)
+    led = fold(EQUAL.rename(columns=names), bars, Costs())
+    s = make(strategies={EVIL: led, 'equal weight': led}, benchmark=PX['AAA'].rename(EVIL), data=dict(name=EVIL, hash=EVIL), run={EVIL: EVIL}, title=EVIL, journal_head=EVIL,
+             caveats=(EVIL,), features=(EVIL,), left_out={EVIL: EVIL}, design={EVIL: EVIL}, agreement={EVIL: 1e-9}, scores={EVIL: PX.rename(columns=names)},
+             target=make_target(bars, 5), folds=pd.DataFrame({EVIL: [EVIL]}), edges=edges_on(correlation_events(bars, top=2), bars.index[-1]),
+             orders=orders_for_tomorrow(led, EQUAL.rename(columns=names), bars), history=pd.DataFrame({'model': [EVIL], 'epoch': [0], 'train_loss': [1.]}),
+             quarantine=pd.DataFrame(dict(date=[BARS.index[0]], symbol=[EVIL], field=[EVIL], value=[0.], reason=[EVIL])))
+    html = tearsheet(s)
+    r = Reader(html)
+    assert not {'script', 'img'} & set(r.tags) and not [a for a in r.attrs if a[1].startswith('on')]
+    assert '<script>alert(1)' in ' '.join(r.words) and loads(html) == []
+
+
+def test_index_is_escaped():
+    run = dict.fromkeys(('name', 'id', 'asof', 'status', 'started', 'data', 'error', 'cell', 'notebook', 'page'), EVIL) | dict(figures={EVIL: EVIL})
+    r = Reader(index_page([run]))
+    assert r.tags.count('script') == 1 and 'img' not in r.tags and not [a for a in r.attrs if a[1].startswith('on')]
+    assert not [a for a in r.attrs if a[0] == 'a' and not re.fullmatch(r'[\w%./-]+', a[2])]
+
+
+# --- what a page cannot be built without -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('trials', [None, 0, -1, 2.5, True, '3', float('nan')])
+def test_no_page_without_a_count_of_trials(sheet, trials):
+    with pytest.raises(BadParams, match='trials'): replace(sheet, trials=trials)
+
+
+def test_trials_are_missing_by_default():
+    with pytest.raises(BadParams, match='trials: missing'): TearSheet({}, PX['AAA'], dict(name='x', hash='y'), {})
+
+
+@pytest.mark.parametrize('wrong, word', [(dict(data=dict(name='x')), 'hash'), (dict(fill='Vwap'), 'fill'), (dict(strategies={}), 'strategies')])
+def test_incomplete_sheets_are_refused(sheet, wrong, word):
+    with pytest.raises(BadParams, match=word): replace(sheet, **wrong)
+
+
+def test_strategies_on_other_rows_are_refused(sheet):
+    short = fold(EQUAL.iloc[:-5], BARS.iloc[:-5], Costs())
+    with pytest.raises(BadData, match='other rows'): replace(sheet, strategies=sheet.strategies | {'short': short})
+    with pytest.raises(BadData, match='Ledger'): replace(sheet, strategies={'equity only': PX['AAA']})
+
+
+# --- banners -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('more', [dict(simulated=True), dict(data=dict(name='toy', hash='x', source='SIMULATED market')), dict(caveats=('The market is simulated.',))])
+def test_an_invented_market_is_shouted(sheet, quick, more):
+    html = tearsheet(replace(sheet, **more))
+    assert '<p class="banner alarm">SIMULATED' in html and html.index('SIMULATED') < html.index('Side by side') and 'On SIMULATED' in html
+
+
+def test_a_real_market_is_not_called_invented(page): assert 'SIMULATED' not in page
+
+
+def test_the_absurd_raises_a_banner(sheet, quick):
+    prophet = fold(ranked(PX.shift(-2) / PX.shift(-1), 1).fillna(0.), BARS, Costs(0., 0.))
+    s = replace(sheet, strategies={'TGAT': prophet} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}, scores={'TGAT': make_target(BARS, 5).frame})
+    said = alarms(compare(s, judge(s)), judge(s))
+    assert [w for w in said if 'TGAT: a Sharpe' in w] and [w for w in said if 'TGAT: a growth' in w] and [w for w in said if 'rank IC' in w]
+    assert tearsheet(s).count('banner alarm') >= 3 and not [w for w in said if 'ridge' in w]
+
+
+# --- verdict -----------------------------------------------------------------------------------------------------------
+
+DAYS = pd.to_datetime(['2000-01-03', '2022-12-28'])
+
+
+@pytest.mark.parametrize('twin, says', [
+    (Gap('t', .4, .3, .1, .5), 'ahead of t (0.40; difference +0.30, 95 % interval +0.10 to +0.50), so the graph helped in this sample'),
+    (Gap('t', .9, -.3, -.5, -.1), 'behind t (0.90; difference −0.30, 95 % interval −0.50 to −0.10), so the graph hurt in this sample'),
+    (Gap('t', .6, -.1, -.3, .1), 'not distinguishable from t (0.60; difference −0.10, 95 % interval −0.30 to +0.10), so the graph did not help'),
+    (Gap('t', .4, .1, -.1, .3), 'not distinguishable from t (0.40; difference +0.10, 95 % interval −0.10 to +0.30), so there is no evidence that the graph helped'),
+    (Gap('t', .4, .1, np.nan, np.nan), 'not comparable, for want of rows, with t (0.40; difference +0.10), so what the graph adds is unknown'),
+    (Gap('t', np.nan, np.nan, np.nan, np.nan), 'not comparable, since one of them never moved, with t, so what the graph adds is unknown'),
+    (None, 'without an edge-free twin beside it, so what the graph adds is unknown')])
+def test_every_branch_about_the_graph(twin, says):
+    v = verdict('TGAT', .5, twin, [Gap('ridge', .2, .3, .1, .5)], 'us20', *DAYS)
+    assert v == f'On us20, 2000-01-03 to 2022-12-28, after costs, TGAT earned a Sharpe of 0.50: {says}; ahead of ridge (0.20; difference +0.30, 95 % interval +0.10 to +0.50).'
+    assert 'significan' not in v
+
+
+def test_other_branches_of_the_sentence():
+    assert 'lost money, with a Sharpe of −0.30' in verdict('TGAT', -.3, None, [], 'x', *DAYS)
+    assert verdict('TGAT', np.nan, None, [], 'x', *DAYS).endswith('never moved: there is nothing to compare.')
+    assert verdict('TGAT', .5, None, [], 'x', *DAYS, fate='lost everything on 2008-10-10').endswith('lost everything on 2008-10-10: there is nothing to compare.')
+    assert verdict('TGAT', .5, None, [], 'x', *DAYS, simulated=True).startswith('On SIMULATED x')
+
+
+def test_an_interval_that_touches_zero_is_level():
+    assert Gap('p', 0, .1, 0., .2).side == Gap('p', 0, -.1, -.2, 0.).side == 'level'
+
+
+def test_the_page_says_what_the_numbers_say(sheet, page):
+    sentence, chance, gaps = judgement(sheet, judge(sheet))
+    assert text(sentence) in page and text(chance) in page
+    assert {g.peer for g in gaps} == {'edge-free twin', 'ridge', 'equal weight', 'SP500'}
+    assert '7 trials have been made so far' in page and 'not given: the count cannot be checked' in page
+
+
+def test_a_strategy_that_never_traded_is_named(sheet, quick):
+    idle = fold(PX * np.nan, BARS, Costs())
+    html = tearsheet(replace(sheet, strategies={'TGAT': idle} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}))
+    assert 'TGAT took no position: there is nothing to compare.' in html and 'TGAT took no position, and is left out' in html
+    assert 'ridge took no position, and is left out' in tearsheet(replace(sheet, strategies=sheet.strategies | {'ridge': idle}))
+
+
+def test_quantstats_is_not_asked_about_a_strategy_that_never_traded(sheet, monkeypatch):
+    monkeypatch.setattr('gnn_quant.report.page.quantstats_pages', lambda *a: pytest.fail('it was asked'))
+    tearsheet(replace(sheet, strategies={'TGAT': fold(PX * np.nan, BARS, Costs())} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}))
+
+
+def test_a_strategy_that_lost_everything_is_named(sheet):
+    crash = BARS.copy()
+    crash.loc[crash.index[200]:, (slice(None), 'AAA')] *= 3.
+    w = PX * 0.
+    w['AAA'] = -1.
+    ruin = fold(w.where(np.arange(len(w))[:, None] * np.ones(6) == 100), crash, Costs())
+    assert (ruin.equity <= 0).any()
+    j = judge(replace(sheet, strategies=sheet.strategies | {'ridge': ruin}))
+    assert j.fate['ridge'].startswith('lost everything on 2020-') and 'ridge' not in j.ret
+
+
+def test_rows_before_the_first_position_are_cut(sheet):
+    late = fold(EQUAL.where(np.repeat(np.asarray(EQUAL.index > EQUAL.index[150])[:, None], 6, axis=1)), BARS, Costs())
+    j = judge(replace(sheet, strategies=sheet.strategies | {'ridge': late}))
+    assert j.cut == 152 and (j.ret.index[0] == BARS.index[152]) and (j.ret != 0).any(axis=1).all()
+    x = compare(replace(sheet, strategies=sheet.strategies | {'ridge': late}), j)
+    assert np.isclose(x.sharpe['ridge'], return_metrics(late.equity.pct_change().iloc[152:])['sharpe'])
+
+
+# --- bootstrap and hurdle ----------------------------------------------------------------------------------------------
+
+def test_blocks_have_the_mean_length_asked_for():
+    for block in (1, 5, 40):
+        rows = stationary_rows(400, 200, block, np.random.default_rng(1))
+        assert rows.min() == 0 and rows.max() == 399
+        assert abs((np.diff(rows, axis=1) % 400 == 1).mean() - (1 - 1 / block)) < .02
+
+
+def test_intervals_cover_as_often_as_they_say():
+    rng, hit, runs = np.random.default_rng(5), 0, 120
+    for k in range(runs):
+        base = rng.normal(0, .01, 750)
+        r = pd.DataFrame({'a': base + rng.normal(0, .004, 750), 'b': base + rng.normal(0, .004, 750)})
+        hit += sharpe_gaps(r, draws=200, block=10, seed=k)[0].side == 'level'
+    assert .87 <= hit / runs <= .99, f'{hit} of {runs} null differences called level, about 95 % wanted'
+
+
+def test_the_bootstrap_repeats_and_refuses():
+    r = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)), columns=['a', 'b'])
+    assert sharpe_draws(r, 50, seed=3).equals(sharpe_draws(r, 50, seed=3)) and not sharpe_draws(r, 50, seed=3).equals(sharpe_draws(r, 50, seed=4))
+    same = sharpe_draws(r.assign(b=r['a']), 50)
+    assert (same['a'] == same['b']).all(), 'strategies must share the resampled rows'
+    with pytest.raises(BadData): sharpe_draws(r.mask(r > 2), 50)
+    with pytest.raises(BadParams): sharpe_draws(r, 50, block=.5)
+    assert sharpe_gaps(r[:60])[0].side == 'short' and sharpe_gaps(r.assign(b=0.), 50)[0].side == 'flat'
+
+
+def test_the_hurdle_grows_with_trials_and_shrinks_with_history():
+    grown = [best_of(n, 2520) for n in (1, 2, 10, 100, 10_000)]
+    assert grown[0] == 0 and (np.diff(grown) > 0).all()
+    assert np.isclose(best_of(10, 2520 * 4), best_of(10, 2520) / 2)
+
+
+# --- QuantStats --------------------------------------------------------------------------------------------------------
+
+def number(s): return float(s.replace('−', '-').replace(' %', '').replace(',', '')) / (100 if '%' in s else 1)
+
+
+@pytest.fixture(scope='module')
+def returns():
+    rng, index = np.random.default_rng(3), pd.bdate_range('2016-01-01', periods=900)
+    return pd.DataFrame({'TGAT': rng.standard_t(4, 900) * .007 + .0004, 'SP500': rng.normal(.0003, .01, 900)}, index)
+
+
+def test_shared_figures_agree_with_ours(returns):
+    rows = metric_rows(qs_parts(returns['TGAT'], returns['SP500'], 'TGAT', 'SP500')['metrics'], returns['TGAT'], returns['SP500'])
+    for col, name in (('strategy', 'TGAT'), ('benchmark', 'SP500')):
+        r, ours = returns[name], return_metrics(returns[name])
+        level = np.r_[1., (1 + r).cumprod()]
+        ours['max_drawdown'] = (level / np.maximum.accumulate(level)).min() - 1
+        for theirs, key, tol in (('CAGR', 'annual_return', 1e-4), ('Sharpe', 'sharpe', .006), ('Sortino', 'sortino', .006), ('Cumulative Return', 'total_return', 1e-4),
+                                 ('Volatility (ann.)', 'volatility', 1e-4), ('Max Drawdown', 'max_drawdown', 1e-4)):
+            assert abs(number(rows.loc[theirs, col]) - ours[key]) <= tol, theirs
+
+
+def test_what_misleads_is_left_out_and_said(returns, page):
+    made = qs_parts(returns['TGAT'], returns['SP500'], 'TGAT', 'SP500')['metrics']
+    rows = metric_rows(made, returns['TGAT'], returns['SP500'])
+    gone = {'Prob. Sharpe Ratio', 'Risk of Ruin', 'Treynor Ratio', 'Daily Value-at-Risk', 'Expected Shortfall (cVaR)', '5Y (ann.)', '10Y (ann.)'}
+    assert all(g in made for g in gone), 'a new QuantStats has other rows: look again at what misleads'
+    assert not gone & set(rows.index) and '3Y (ann.)' in rows.index
+    assert all(w in words(page) for w in ('Prob. Sharpe Ratio:', 'Monte Carlo', 'normal-only', 'windows longer than the history'))
+
+
+def test_tail_risk_is_read_from_the_returns(returns):
+    r = returns['TGAT']
+    var, es = tail_risk(r)
+    assert (r < var).sum() == 45 and np.isclose(es, r.nsmallest(45).mean())
+    rows = metric_rows(qs_parts(r, returns['SP500'], 'TGAT', 'SP500')['metrics'], r, returns['SP500'])
+    assert np.isclose(number(rows.loc['VaR 95 % of a day (historical)', 'strategy']), var, atol=5e-5)
+
+
+def test_a_short_history_has_no_quantstats_pages():
+    s = make(strategies={'TGAT': fold(EQUAL.iloc[:100], BARS.iloc[:100], Costs())}, scores={}, target=None)
+    html = tearsheet(s)
+    assert 'Left out: 99 rows with a position, wanted at least 252.' in html and 'for want of rows' in html
+
+
+# --- another calendar --------------------------------------------------------------------------------------------------
+
+def test_a_benchmark_that_misses_days_is_aligned_and_said(sheet, quick):
+    own = PX.mean(axis=1).rename('SP500')
+    holes = pd.concat([own.drop(own.index[[100, 101, 300]]), pd.Series([150.], [own.index[50] + pd.Timedelta(hours=12)])]).sort_index().rename('SP500')
+    j = judge(replace(sheet, benchmark=holes))
+    assert (j.bench.missing, j.bench.extra) == (3, 1)
+    assert (j.ret['SP500'].loc[own.index[[100, 101, 300]]] == 0).all(), 'a missing day carries the last level'
+    assert np.isclose((1 + j.ret['SP500']).prod(), (1 + judge(sheet).ret['SP500']).prod()), 'no move is lost'
+    assert j.ret.drop(columns='SP500').equals(judge(sheet).ret.drop(columns='SP500')), 'strategies do not depend on the benchmark'
+    assert 'on 3 of 415 rows it had no level and carries its last one; 1 dates of its own are passed over' in words(tearsheet(replace(sheet, benchmark=holes)))
+
+
+@pytest.mark.parametrize('wrong, word', [('SPY', 'nothing is downloaded'), (PX['AAA'].iloc[50:], 'begins'), (PX['AAA'].iloc[:300], 'days old'), (PX['AAA'].pct_change(), 'not positive')])
+def test_a_benchmark_that_would_mislead_is_refused(wrong, word):
+    with pytest.raises(BadData, match=word): align(wrong, PX.index[10:])
+
+
+def test_no_benchmark_level_comes_from_the_future():
+    holes = PX['AAA'].drop(PX.index[[100, 200]])
+    for cut in (99, 100, 150):
+        bent = holes.where(holes.index <= PX.index[cut], holes * 7)
+        assert align(bent, PX.index).level.iloc[:cut + 1].equals(align(holes, PX.index).level.iloc[:cut + 1])
+
+
+# --- the whole page ----------------------------------------------------------------------------------------------------
+
+def test_the_page_is_in_the_promised_order(sheet):
+    s = replace(sheet, folds=pd.DataFrame(dict(fold=[0], test_rows=[20])), edges=edges_on(correlation_events(BARS, top=2), BARS.index[-1]), agreement={'TGAT': 2e-9},
+                features=('ret_5',), left_out={'gap': 'no open'}, caveats=('Survivorship.',), history=pd.DataFrame(dict(epoch=[0, 1], train_loss=[1., .5])), journal_head='9c0d')
+    html = tearsheet(s)
+    heads = re.findall(r'<h2>(.*?)</h2>', html)
+    assert heads[:12] == ['Side by side', 'Growth and drawdown', 'Information coefficient over time', 'Learning', 'What ran', 'Data', 'Costs and fills', 'Walk-forward',
+                          'Agreement of engines', 'Features', 'Caveats of the data', 'Trials']
+    assert heads[12] == 'Graph on the last date' and all(h.startswith('QuantStats') for h in heads[13:]) and len(heads) > 14
+    assert html.index('class=verdict') < html.index('<h2>') and '2e-09 in currency' in html and 'next row&#39;s open' in html
+
+
+def test_what_was_not_given_is_said(page):
+    assert all(w in words(page) for w in ('Walk-forward folds: not given.', 'Quarantine: not given.', 'Used: not given.', 'None given.', 'rests on one engine'))
+
+
+def test_closes_only_are_filled_at_closes(sheet, quick): assert 'filled at the next row&#39;s close' in tearsheet(replace(sheet, fill='Close'))
+
+
+@pytest.mark.parametrize('value, form, shown', [(-.1234, '.1%', '−12.3 %'), (-.0001, '.2f', '0.00'), (None, '.2f', '–'), (np.inf, '.2f', '–'), (0., '.1%', '0.0 %'), (np.float32(1.5), '+.2f', '+1.50')])
+def test_numbers(value, form, shown): assert num(value, form) == shown
+
+
+def test_sharpe_of_nothing_is_not_zero():
+    assert np.isnan(sharpe(pd.Series([0., 0., 0.]))) and sharpe(pd.DataFrame({'a': [0., 0.], 'b': [.1, .2]})).isna().tolist() == [True, False]
+
+
+# --- index -------------------------------------------------------------------------------------------------------------
+
+RUNS = [dict(name='train', id='one', asof='2022-12-27', status='finished', started='2026-01-01T10:00', data='us20', figures=dict(Sharpe=.4812, trials=12), page='train/2022-12-27/one/tearsheet.html', notebook='train/2022-12-27/one/train.ipynb'),
+        dict(name='train', id='two', asof='2022-12-28', status='failed', started='2026-01-02T10:00', data='us20', cell=7, error='BadData: 2 duplicate dates', notebook='train/failed/two/train.ipynb'),
+        dict(name='daily', id='three', status='interrupted', started='2026-01-03T10:00', notebook='.staging/three/daily.ipynb'),
+        dict(id='four', status='damaged')]
+
+
+def test_failed_and_interrupted_runs_stand_in_the_index():
+    html = index_page(RUNS)
+    rows = re.findall(r'<tr data-status="(\w+)">', html)
+    assert rows == ['interrupted', 'failed', 'finished', 'damaged'], 'newest first, undated last'
+    assert 'cell 7: BadData: 2 duplicate dates' in html and 'href="train/failed/two/train.ipynb"' in html and 'href="train/2022-12-27/one/tearsheet.html"' in html
+    assert 'Sharpe 0.4812' in html and loads(html) == [] and index_page(RUNS[::-1]) == html
+
+
+def test_an_empty_index_says_so():
+    html = index_page([])
+    assert 'No run yet' in html and '<table' not in html and loads(html) == []
+
+
+@pytest.mark.parametrize('path', ['/etc/passwd', '../secret', 'a/../../b', 'javascript:alert(1)', 'http://x/y', 'JaVaScRiPt:x', '\\\\host\\x', 'data:text/html,x', ''])
+def test_links_stay_below_the_index(path): assert 'href' not in link(path, 'x')
+
+
+def test_the_index_needs_neither_quantstats_nor_matplotlib():
+    import subprocess
+    import sys
+    code = "import sys, gnn_quant.report.index; bad = {'quantstats', 'matplotlib', 'torch', 'statsmodels'} & set(sys.modules); assert not bad, bad"
+    subprocess.run([sys.executable, '-c', code], check=True)
