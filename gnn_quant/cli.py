@@ -66,7 +66,7 @@ def table(
     wide = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     return '\n'.join('  '.join(v.ljust(w) for v, w in zip(r, wide)).rstrip() for r in rows)
 
-# %% ../nbs/98_cli.ipynb #2d50a4b6
+# %% ../nbs/98_cli.ipynb #3b69791c
 @app.command('run', epilog=CODES_HELP)
 def run_command(
     name: Annotated[str, typer.Argument(help="A run notebook by name (ingest, train, signals, backtest, tearsheet), or the path of any .ipynb with a parameters cell.")],
@@ -75,10 +75,10 @@ def run_command(
     quiet: Quiet = False,
 ):
     "Run one notebook and keep the result under the reports folder. What it can be told: gnnq params NAME."
-    from gnn_quant.runs.engine import run
+    from gnn_quant.runs.daily import fitting, in_silence, run_shown
     from gnn_quant.runs.parameters import assignments
-    tell = None if quiet else lambda line: print(line, file=sys.stderr, flush=True)
-    done = run(name, assignments(param), settings(), text=True, timeout=timeout, quiet=quiet or None, on_line=None if sys.stderr.isatty() else tell)
+    given = assignments(param)
+    with (in_silence if quiet else fitting())() as say: done = run_shown(name, given, settings(), say, True, timeout)
     print(done.path)
 
 # %% ../nbs/98_cli.ipynb #2b1c2967

@@ -39,14 +39,14 @@ def sizes(
     n = scores.notna().sum(axis=1)
     return centred_rank(scores).abs().mul(n / (n - 1).clip(lower=1), axis=0).clip(upper=1)
 
-# %% ../nbs/50_signals.ipynb #e881de18
+# %% ../nbs/50_signals.ipynb #fc13d1ac
 def right_calls(
     side: pd.DataFrame, # (T, N)
     y: Target, # labels on the same rows and symbols
 ) -> pd.DataFrame: # (T, N) 1 right, 0 wrong, .5 tie; NaN = no call, or no label. Known only `y.span` rows later
     "Outcome of each call against the median of its date"
     rel = y.frame.sub(y.frame.where(side.notna()).median(axis=1), axis=0)
-    return ((np.sign(side * rel) + 1) / 2).where((side.fillna(0) != 0) & rel.notna())
+    return ((np.sign(side * rel) + 1) / 2).where(side.fillna(0) != 0)
 
 # %% ../nbs/50_signals.ipynb #4570d231
 def hit_rate(

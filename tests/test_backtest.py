@@ -57,6 +57,9 @@ def test_parity_of_a_ruined_account():
     for f in ('Open', 'High', 'Low', 'Close'): bars.loc[bars.index[10]:, (f, 'AAA')] *= 5
     w = pd.DataFrame(0., bars.index, bars['Close'].columns).assign(AAA=-.9, BBB=.3)
     assert same(w, bars) < CENT and (fold(w, bars).equity < 0).any()
+    m = metrics(backtest(w, bars), bars['Close']['BBB'])
+    assert m['total_return'] < -1 and m['max_drawdown'] < -1
+    assert np.isnan([m[k] for k in ('annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'hit_rate', 'beta', 'alpha', 'correlation')]).all()
 
 
 def test_agree_sees_a_difference_and_a_hole():

@@ -242,7 +242,7 @@ def dirty():
     b.loc[day(30), ('Close', 'AAA')] *= 100
     b.loc[day(35), ('Open', 'BBB')] = 900
     b.loc[day(39), ('High', 'CCC')] = 1
-    b.loc[day(40), ('Close', 'DDD')] *= 1.5
+    for f in ('High', 'Close'): b.loc[day(40), (f, 'DDD')] *= 1.5
     return b
 
 
@@ -441,6 +441,7 @@ def test_symbols_without_rows_leave_the_window_by_name_and_notes_leave_with_thei
     d = as_dataset(b, 'd', 'test', sectors=toy_sectors())
     w = window(d, end=str(day(40).date()))
     assert symbols(w.bars) == ['AAA', 'BBB', 'DDD'] == list(w.sectors.index) and any('CCC' in c and '1 symbols' in c for c in w.caveats)
+    assert (d.quarantine['reason'] == 'jump that reverts').sum() == 1
     assert not (w.quarantine['reason'] == 'jump that reverts').any() and len(window(d, start=str(day(50).date())).quarantine) == 0
 
 
@@ -569,6 +570,10 @@ def test_tickers_that_look_like_something_else(tmp_path):
     rows = ''.join(f'2020-01-0{t},{s},{p}\n' for t in (1, 2, 3) for s, p in (('000001', 9), ('NA', 5), ('TRUE', 3)))
     (tmp_path / 'all.csv').write_text('date,ticker,close\n' + rows)
     assert symbols(load_dataset(tmp_path).bars) == ['000001', 'NA', 'TRUE']
+    codes = tmp_path / 'codes'
+    codes.mkdir()
+    (codes / 'all.csv').write_text('Date,Symbol,Close\n2020-01-01,000001,9\n2020-01-02,000001,8\n')
+    assert symbols(load_dataset(codes).bars) == ['000001']
     other = tmp_path / 'low'
     other.mkdir()
     (other / 'LOW.csv').write_text('Date,Close\n2020-01-01,9\n2020-01-02,8\n')

@@ -172,6 +172,10 @@ def test_to_array_keeps_places_and_marks_what_is_not_known():
     for i, f in enumerate(tech.FEATURES):
         assert (known[:, :, i] == x[f].notna()).all(axis=None)
         assert_allclose(v[:, :, i], x[f].fillna(0), atol=1e-6)
+    first = [(f, s) for f in x.columns.levels[0] for s in x[f].columns]
+    mixed = x[[*first[:5], *[c for c in first[5:] if c[1] == 'BBB'], *[c for c in first[5:] if c[1] != 'BBB']]]
+    order = [list(tech.FEATURES).index(f) for f in dict.fromkeys(mixed.columns.get_level_values(0))]
+    assert (cs.to_array(mixed)[0] == v[:, :, order]).all()
     with pytest.raises(BadData, match='missing for'): cs.to_array(x.drop(columns=[('ret_5', 'AAA')]))
     with pytest.raises(BadData, match='columns have 1 level'): cs.to_array(x['ret_5'])
 

@@ -139,6 +139,8 @@ def test_symbol_never_priced_never_traded():
     bars.loc[:, (slice(None), 'CCC')] = np.nan
     led = fold(pd.DataFrame(.2, bars.index, bars['Close'].columns), bars)
     assert (led.fills['CCC'] == 0).all() and led.equity.notna().all() and (led.unfilled['symbol'] == 'CCC').sum() == 9
+    none = fold(pd.DataFrame(0., bars.index, bars['Close'].columns), bars)
+    assert none.unfilled.empty and (none.equity == 1e6).all()
 
 
 def test_ruined_account_stops_trading():

@@ -136,6 +136,30 @@ def test_an_event_is_visible_from_the_close_it_was_stamped_with(model, panel):
     assert after.iloc[:21].equals(none.iloc[:21]) and after.iloc[21] != none.iloc[21]
 
 
+def test_every_batch_that_is_scored_has_one_shape(model, panel, monkeypatch):
+    x, e, y, idx = panel
+    shapes, forward = set(), type(model.net).forward
+    monkeypatch.setattr(type(model.net), 'forward', lambda self, v, hops: shapes.add(len(hops[-1].own)) or forward(self, v, hops))
+    for rows in (idx[[5]], idx[:9], idx): model.predict(x, e, rows)
+    assert shapes == {model._rows_at_once(x) * 5}
+
+
+def test_a_ridge_score_has_the_same_bits_alone_and_among_sixty():
+    rng, names, idx = np.random.default_rng(0), toy_symbols(5), pd.bdate_range('2020-01-01', periods=200, name='date')
+    x = pd.concat({f'f{i}': pd.DataFrame(rng.normal(size=(200, 5)), idx, names) for i in range(18)}, axis=1, names=['feature', 'symbol'])
+    m = Ridge().fit(x, None, Target(x['f0'] + x['f1'], 1), idx[:100], idx[102:130])
+    whole = m.predict(x, None, idx[140:])
+    assert all(m.predict(x, None, idx[[i]]).equals(whole.loc[idx[[i]]]) for i in range(140, 200))
+
+
+def test_what_is_kept_is_the_best_epoch():
+    x, e, y, idx = market(strength=0.)
+    m = fitted(x, e, y, idx, schedule=dict(epochs=8, patience=3, batch_rows=8))
+    best = m.history.valid_ic.max()
+    assert m.history.valid_ic.iloc[-1] < best and len(m.history) < 8
+    assert rank_ic(m.predict(x, e, idx[42:52]), y.frame).mean() == pytest.approx(best, abs=1e-12)
+
+
 @pytest.mark.parametrize('days', [1, 365, -8_000])
 def test_only_gaps_in_time_matter(model, panel, days):
     x, e, y, idx = panel
@@ -367,6 +391,9 @@ def test_a_walk_forward_resumes_and_keeps_its_folds(tmp_path):
     assert short.scores.equals(whole.scores.iloc[:-2]) and len(done) == 3
     assert walk(x, e, y, checkpoint_dir=tmp_path).scores.equals(whole.scores)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*.pt')} == done
+    class Never(TGAT):
+        def fit(self, *a, **k): pytest.fail('trained again')
+    assert run_walk_forward(lambda seed: Never(seed=seed, **how), x, e, y, folds, checkpoint_dir=tmp_path).scores.equals(whole.scores)
     with pytest.raises(CheckpointMismatch, match='features was'): walk(x * 2, e, y, checkpoint_dir=tmp_path)
     with pytest.raises(CheckpointMismatch, match='seed was 0, is 1'): walk(x, e, y, checkpoint_dir=tmp_path, seed=1)
 

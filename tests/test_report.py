@@ -19,7 +19,7 @@ from gnn_quant.report.page import TearSheet, alarms, compare, judge, judgement, 
 from gnn_quant.report.quantstats import align, metric_rows, qs_parts, tail_risk
 from gnn_quant.report.verdict import Gap, best_of, sharpe, sharpe_draws, sharpe_gaps, stationary_rows, verdict
 
-EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>$x_1$&'
+EVIL = '" onload="alert(0)" x="><script>alert(1)</script><img src=x onerror=alert(2)>$x_1$&'
 BARS = toy_bars(n=6, t=420)
 PX = BARS['Close']
 EQUAL = PX * 0 + 1 / 6
@@ -76,6 +76,7 @@ def test_the_page_loads_nothing(page):
     assert not [a for a in r.attrs if a[1].split(':')[-1] in ('src', 'srcset') or (a[1].split(':')[-1] == 'href' and not a[2].startswith('#'))]
     assert not {'script', 'link', 'iframe', 'object', 'embed', 'base'} & set(r.tags)
     assert 'url(http' not in page and '@import' not in page and '<?xml' not in page and page.count('<!DOCTYPE') == 1
+    assert page.count('<style') == 1, 'a style rule of a picture would hold for the whole page'
     outside = set(re.findall(r'https?://[^\s"\'<>)]+', page))
     assert outside <= {'http://www.w3.org/2000/svg', 'http://www.w3.org/1999/xlink'}, 'names of languages, never fetched'
 
@@ -106,7 +107,7 @@ def test_the_same_sheet_gives_the_same_bytes(page):
 
 def test_styles_of_the_caller_are_left_alone(sheet, page):
     import matplotlib.pyplot as plt
-    with mpl.rc_context({'font.family': ['serif'], 'lines.linewidth': 7, 'axes.facecolor': 'red', 'svg.hashsalt': None}):
+    with mpl.rc_context({'font.family': ['serif'], 'lines.linewidth': 7, 'axes.facecolor': 'red', 'axes.linewidth': 9, 'xtick.labelsize': 30, 'svg.hashsalt': None}):
         before, open_figures, html = dict(mpl.rcParams), plt.get_fignums(), tearsheet(sheet)
         assert dict(mpl.rcParams) == before and plt.get_fignums() == open_figures
     assert html == page, 'the style of the caller leaks into the page'
@@ -134,6 +135,9 @@ def test_everything_from_data_is_escaped():
     r = Reader(html)
     assert not {'script', 'img'} & set(r.tags) and not [a for a in r.attrs if a[1].startswith('on')]
     assert '<script>alert(1)' in ' '.join(r.words) and loads(html) == []
+    drawn = [svg.split('>', 1)[1] for svg in re.findall(r'<svg.*?</svg>', html, re.S)]
+    named = [svg for svg in drawn if 'alert(1)' in svg]
+    assert len(named) > 4 and all('$x_1$' in svg for svg in named), 'a dollar sign in a name is no formula'
 
 
 def test_index_is_escaped():
@@ -250,6 +254,15 @@ def test_rows_before_the_first_position_are_cut(sheet):
     assert j.cut == 152 and (j.ret.index[0] == BARS.index[152]) and (j.ret != 0).any(axis=1).all()
     x = compare(replace(sheet, strategies=sheet.strategies | {'ridge': late}), j)
     assert np.isclose(x.sharpe['ridge'], return_metrics(late.equity.pct_change().iloc[152:])['sharpe'])
+
+
+def test_a_neutral_portfolio_answers_for_itself(sheet, page):
+    neutral = fold((ranked(PX) - 1 / 6).fillna(0.), BARS, Costs())
+    s = replace(sheet, strategies={'TGAT': neutral} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'})
+    j = judge(s)
+    x = compare(s, j)
+    assert abs(x.net_exposure['TGAT']) < .1 and np.isnan(x.lead_break_even_bp['TGAT']) and np.isfinite(x.lead_break_even_bp['ridge'])
+    assert f"the return of TGAT has a Sharpe of {num(x.sharpe['TGAT'])}" in judgement(s, j)[1] and 'the lead over equal weight of TGAT' in page
 
 
 # --- bootstrap and hurdle ----------------------------------------------------------------------------------------------

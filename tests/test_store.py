@@ -95,6 +95,13 @@ def test_what_parquet_cannot_hold_is_refused_before_writing(tmp_path, bad):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings('ignore:The DataFrame has column names of mixed type')
+@pytest.mark.parametrize('bad', [pd.DataFrame({1: [1.], 'a': [2.]}), pd.DataFrame({'a': [(1, 2)]})])
+def test_what_would_come_back_changed_is_refused_before_writing(tmp_path, bad):
+    with pytest.raises(BadData, match='come back changed'): store.write_frame(bad, tmp_path / 'x.parquet')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('fault,word', [(full, 'no space left'), (read_only, 'read-only')])
 def test_the_nth_call_fails(tmp_path, monkeypatch, fault, word):
     path = tmp_path / 'deep/er/note.txt'

@@ -36,7 +36,7 @@ def symbols(
     "Symbols that the frame has"
     return list(bars['Close'].columns)
 
-# %% ../../nbs/10_data.bars.ipynb #ce2635ab
+# %% ../../nbs/10_data.bars.ipynb #8c7922d8
 def check_layout(
     bars: pd.DataFrame, # (T, F*N); values are not looked at
     who: str = 'bars',
@@ -55,7 +55,8 @@ def check_layout(
         got = list(bars[f].columns)
         if got != want:
             diff = sorted(set(want) ^ set(map(str, got)))[:3]
-            raise BadData(f"{who}: {f} and Close list different symbols ({', '.join(diff) or 'another order'}). Give every field the same symbols in the same order.")
+            raise BadData(f"{who}: {f} and Close list different symbols ({', '.join(diff) or 'another order'}). "
+                          'Give every field the same symbols in the same order.')
 
 # %% ../../nbs/10_data.bars.ipynb #ff0f79c5
 def _check_values(bars, who):
@@ -78,11 +79,12 @@ def _check_known(bars, who, min_known):
         none = bars[f].columns[bars[f].isna().all()]
         if len(none): raise BadData(f'{who}: {none[0]}: {f} is unknown on every row ({len(none)} such symbols). Drop the symbol, or leave the field {f} out.')
 
-# %% ../../nbs/10_data.bars.ipynb #f910668e
+# %% ../../nbs/10_data.bars.ipynb #a2574cea
 def _check_zones(idx, who):
     zones = sorted({str(getattr(t, 'tzinfo', None)) for t in idx}) if idx.dtype == object else []
     if len(zones) > 1:
-        raise BadData(f"{who}: rows mix time zones ({', '.join(zones)}). Convert every stamp to UTC and drop the mark: pd.to_datetime(index, utc=True).tz_localize(None).")
+        raise BadData(f"{who}: rows mix time zones ({', '.join(zones)}). Convert every stamp to UTC and drop the mark: "
+                      'pd.to_datetime(index, utc=True).tz_localize(None).')
 
 # %% ../../nbs/10_data.bars.ipynb #dbc87f5a
 def check_bars(

@@ -12,13 +12,15 @@ from ..core import BadData, BadParams, check_frame
 from .bars import (DATE_NAMES, PRICES, SYMBOL_NAMES, arrange, bar_columns, canonical, check_bars, check_layout, fields,
                                  fill_field, find_column, naive_stamps, symbol_names, symbols)
 
-# %% ../../nbs/10_data.quality.ipynb #060e211f
+# %% ../../nbs/10_data.quality.ipynb #bb4f98a7
 def _offsets(text, who):
     mark = text.str.extract(r'\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$', expand=False)
     have = sorted(mark.dropna().unique())
-    if have and mark[text != ''].isna().any(): raise BadData(f'{who}: dates mix time zones ({have[0]} and none). Write every stamp with its offset, or all as UTC without one.')
+    if have and mark[text != ''].isna().any():
+        raise BadData(f'{who}: dates mix time zones ({have[0]} and none). Write every stamp with its offset, or all as UTC without one.')
     hours = [0 if m == 'Z' else int(m[:3]) for m in have]
-    if have and max(hours) - min(hours) > 1: raise BadData(f"{who}: dates mix time zones ({', '.join(have[:3])}). Convert every stamp to UTC first.")
+    if have and max(hours) - min(hours) > 1:
+        raise BadData(f"{who}: dates mix time zones ({', '.join(have[:3])}). Convert every stamp to UTC first.")
     return bool(have)
 
 # %% ../../nbs/10_data.quality.ipynb #85d3183f
@@ -109,9 +111,9 @@ def _range_rules(x, raw, tol, max_jump):
         notes.append(_take(x, raw, np.abs(np.log(x[f] / x['Close'])) > np.log(max_jump), f, f'more than {max_jump:g} times off the close'))
     return notes
 
-# %% ../../nbs/10_data.quality.ipynb #e9f5f57a
+# %% ../../nbs/10_data.quality.ipynb #91aa6267
 def split_table(
-    splits, # rows of (symbol, date, ratio), or a frame with these columns; ratio = new shares for one old: 2 for 2:1, 0.1 for a 1:10 reverse split
+    splits, # rows of (symbol, date, ratio) or such a frame; ratio = new shares for one old: 2 for 2:1, 0.1 for a 1:10 reverse split
     who: str = 'splits',
 ) -> pd.DataFrame: # columns symbol, date, ratio; sorted by date
     "Splits as a checked table"
@@ -120,8 +122,11 @@ def split_table(
         d = d.assign(date=pd.to_datetime(d['date']), ratio=d['ratio'].astype(float))
     except (KeyError, ValueError, TypeError) as e: raise BadData(f'{who}: {str(e)[:90]}. Give rows of symbol, date, ratio.') from e
     bad = d[~(d['ratio'] > 0) | np.isinf(d['ratio']) | d['date'].isna()]
-    if len(bad): raise BadData(f"{who}: {bad['symbol'].iloc[0]}: ratio {bad['ratio'].iloc[0]:g} on {bad['date'].iloc[0]}. A ratio is new shares for one old: 2 for 2:1.")
-    if d.duplicated(['symbol', 'date']).any(): raise BadData(f"{who}: {d[d.duplicated(['symbol', 'date'])]['symbol'].iloc[0]}: two splits on one date. Keep one.")
+    if len(bad):
+        r = bad.iloc[0]
+        raise BadData(f"{who}: {r['symbol']}: ratio {r['ratio']:g} on {r['date']}. A ratio is new shares for one old: 2 for 2:1.")
+    two = d[d.duplicated(['symbol', 'date'])]
+    if len(two): raise BadData(f"{who}: {two['symbol'].iloc[0]}: two splits on one date. Keep one.")
     return d.sort_values(['date', 'symbol'], ignore_index=True)
 
 # %% ../../nbs/10_data.quality.ipynb #1aa41b86
@@ -211,13 +216,14 @@ def _wide(x, raw):
     w = arrange(keep.unstack('symbol'))
     return w.reindex(columns=pd.MultiIndex.from_product([fields(w), order], names=['field', 'symbol']))
 
-# %% ../../nbs/10_data.quality.ipynb #e3e1f383
+# %% ../../nbs/10_data.quality.ipynb #ca4ad868
 def _raise(q, who):
     q = q[~q['kept']]
     if not len(q): return
     a, n = q.iloc[0], q['reason'].value_counts()
     day = 'a row without a date' if pd.isna(a['date']) else f"{a['date']:%Y-%m-%d}"
-    raise BadData(f"{who}: {a['symbol']}: {a['field']} {a['value'] if isinstance(a['value'], str) else format(a['value'], 'g')} on {day}: {a['reason']} ({len(q)} values, {len(n)} reasons). "
+    value = a['value'] if isinstance(a['value'], str) else format(a['value'], 'g')
+    raise BadData(f"{who}: {a['symbol']}: {a['field']} {value} on {day}: {a['reason']} ({len(q)} values, {len(n)} reasons). "
                   "Correct the file, or use on_bad='quarantine'.")
 
 # %% ../../nbs/10_data.quality.ipynb #30b1c320

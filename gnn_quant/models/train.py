@@ -274,10 +274,10 @@ def check_meta(
     odd = [f'{k} was {say(there, k)}, is {say(here, k)}' for k in sorted({*there, *here}) if say(there, k) != say(here, k)]
     if odd: raise CheckpointMismatch(f"checkpoint: {path}: {'; '.join(odd)}. Use another folder, or delete it to begin again.")
 
-# %% ../../nbs/40_models.train.ipynb #d5381a49
+# %% ../../nbs/40_models.train.ipynb #135313a9
 @dataclass(frozen=True)
 class Schedule:
-    "How long and how fast to train; the defaults are conventions, chosen before any result was seen"
+    "How long and how fast to train; the defaults are conventions that keep a walk-forward short, not the outcome of a search"
     epochs: int = 5
     patience: int = 2 # epochs without a better validation verdict before stopping
     lr: float = 3e-3

@@ -35,18 +35,18 @@ def to_svg(
         fig.savefig(out, format='svg', metadata=dict(Date=None, Creator=None))
     return bare(out.getvalue(), title)
 
-# %% ../../nbs/80_report.charts.ipynb #b0efd66e
+# %% ../../nbs/80_report.charts.ipynb #79085f8c
 def bare(
     svg: str, # an SVG file
     title: str,
 ) -> str: # its <svg> element, without prolog, metadata, comments and fixed size
-    "An SVG file as an element of a page"
+    "An SVG file as an element of a page, its one style rule kept to itself"
     svg = re.sub(r' d="[^"]*"', lambda m: re.sub(r'(\.\d\d)\d+', r'\1', m[0]), svg)
-    svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', svg[svg.index('<svg'):], flags=re.S)
+    svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>', '', svg[svg.index('<svg'):], flags=re.S)
     head, rest = svg.split('>', 1)
     head = re.sub(r'\s(width|height|version)="[^"]*"', '', head)
     rest = re.sub(r'\s*\n\s*', '\n', rest).strip()
-    return f'{head} role="img" aria-label="{text(title)}">{rest}'
+    return f'{head} role="img" aria-label="{text(title)}" style="stroke-linejoin:round;stroke-linecap:butt">{rest}'
 
 # %% ../../nbs/80_report.charts.ipynb #a51fbcb8
 def thin(
@@ -91,7 +91,7 @@ def _lines(ax, x, log=False, grey=''):
     _label(ax, {c: x[c].dropna().iloc[-1] for c in x if x[c].notna().any()}, ink, log)
     return ink
 
-# %% ../../nbs/80_report.charts.ipynb #5f50b15c
+# %% ../../nbs/80_report.charts.ipynb #1a742978
 def equity_chart(
     level: pd.DataFrame, # (T, S) value of one unit of money, positive or NaN; the first column is drawn strongest
     grey: str = '', # column of the benchmark
@@ -102,7 +102,8 @@ def equity_chart(
         top, low = fig.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
         top.set_yscale('log')
         ink = _lines(top, thin(level), log=True, grey=grey)
-        top.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        least, high = top.get_ylim()
+        top.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)) if high / least > 6 else mpl.ticker.MaxNLocator(5))
         top.yaxis.set_major_formatter('{x:g}')
         top.yaxis.set_minor_locator(mpl.ticker.NullLocator())
         top.set_ylabel('growth of 1')
@@ -126,7 +127,7 @@ def ic_chart(
         ax.set_ylabel('summed rank IC')
     return to_svg(draw, 'Running sum of the rank information coefficient of ' + ', '.join(map(str, ic)), (9, 2.8))
 
-# %% ../../nbs/80_report.charts.ipynb #2e3faf3e
+# %% ../../nbs/80_report.charts.ipynb #ab5778ae
 def learning_chart(
     history: pd.DataFrame, # one row an epoch: columns epoch, model and fold (optional), and one or more numeric columns
 ) -> str:
@@ -137,11 +138,11 @@ def learning_chart(
     ink = _ink(h['model'].unique())
     def draw(fig):
         for ax, c in zip(np.ravel(fig.subplots(1, len(what))), what):
-            for (m, _), g in h.groupby(['model', 'fold'], sort=False): ax.plot(g['epoch'], g[c], color=ink[m], alpha=.7, lw=.9, marker='.', ms=3)
-            for i, m in enumerate(ink): ax.annotate(m, (.98, .97 - .09 * i), xycoords='axes fraction', color=ink[m], ha='right', va='top')
+            for (m, _), g in h.groupby(['model', 'fold'], sort=False): ax.plot(g['epoch'], g[c], color=ink[m], alpha=.5, lw=.8, marker='.', ms=3)
             ax.set_title(c, loc='left', fontsize=9)
             ax.set_xlabel('epoch')
             ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        for i, m in enumerate(ink): ax.annotate(m, (1.02, .97 - .1 * i), xycoords='axes fraction', color=ink[m], va='top', annotation_clip=False)
     return to_svg(draw, 'Learning curves: ' + ', '.join(what), (9, 2.8))
 
 # %% ../../nbs/80_report.charts.ipynb #be9ca223

@@ -36,14 +36,14 @@ def trouble(
     where = f"cell {run['cell']}" if run.get('cell') is not None else ''
     return f'<br><small>{text(": ".join(str(p) for p in (where, run.get("error")) if p))}</small>'
 
-# %% ../../nbs/80_report.index.ipynb #32a875f9
+# %% ../../nbs/80_report.index.ipynb #b3021d51
 def run_row(
     run: dict,
 ) -> str: # a table row
     "One run as a row of the index"
     say = lambda k: text(run.get(k) or '–')
     links = ' · '.join(link(run[k], w) for k, w in (('page', 'page'), ('notebook', 'notebook')) if run.get(k)) or '–'
-    kind = run.get('status') if run.get('status') in ('finished', 'failed', 'interrupted') else ''
+    kind = run.get('status') if run.get('status') in ('finished', 'failed', 'interrupted', 'damaged') else ''
     return (f'<tr data-status="{say("status")}"><th>{say("name")}</th><td>{say("asof")}</td><td><span class="{text(kind)}">{say("status")}</span>{trouble(run)}</td>'
             f'<td>{say("data")}</td><td>{text(figure_words(run.get("figures") or {}) or "–")}</td><td>{links}</td><td>{say("started")}<br><small>{say("id")}</small></td></tr>')
 

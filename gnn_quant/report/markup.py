@@ -71,7 +71,7 @@ def section(
     *body: str, # elements; empty ones are left out
 ) -> str: return f'<section><h2>{text(title)}</h2>{"".join(b for b in body if b)}</section>'
 
-# %% ../../nbs/80_report.markup.ipynb #d68a4ef9
+# %% ../../nbs/80_report.markup.ipynb #a659da9b
 style = '''
 :root{--ink:#1b1f24;--soft:#5b6570;--line:#dfe3e8;--blue:#0072b2}
 *{box-sizing:border-box}body{margin:0;background:#fff;color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
@@ -87,7 +87,7 @@ tbody th{font-weight:600;white-space:nowrap}.n{text-align:right;white-space:nowr
 dl{display:grid;grid-template-columns:minmax(120px,max-content) 1fr;gap:3px 18px;margin:6px 0;font-size:13.5px}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 figure{margin:14px 0}figure svg{width:100%;height:auto;display:block}.small svg{max-width:520px}ul{margin:6px 0;padding-left:20px}li{margin:3px 0}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:0 34px;align-items:start}.two>*{min-width:0}
-a{color:#0b5c8f}.failed{color:#b00020;font-weight:700}.interrupted{color:#8a5a00;font-weight:700}.finished{color:#00694f}code{overflow-wrap:anywhere}
+a,summary{color:#0b5c8f}summary{cursor:pointer;font-size:13.5px;margin:6px 0}.damaged,.failed{color:#b00020;font-weight:700}.interrupted{color:#8a5a00;font-weight:700}.finished{color:#00694f}code{overflow-wrap:anywhere}
 input,select{font:inherit;padding:5px 9px;border:1px solid #b8c0c8;border-radius:4px;margin:0 8px 8px 0;max-width:100%}[hidden]{display:none!important}
 @media(max-width:720px){main{padding:16px 14px 40px}h1{font-size:22px}.verdict{font-size:17px}th,td{padding:4px 7px}}
 @media print{@page{margin:14mm}body{font-size:11px}main{max-width:none;padding:0}section{break-inside:auto}figure,tr,dl,.banner,.verdict{break-inside:avoid}h2,h3{break-after:avoid}

@@ -14,7 +14,7 @@ from .folders import Run, get_frame
 from .workbench import put_frame, put_json
 from ..store import read_json
 
-# %% ../../nbs/82_runs.datasets.ipynb #d21e7990
+# %% ../../nbs/82_runs.datasets.ipynb #6203d836
 def put_dataset(
     run_dir: Path,
     d: Dataset,
@@ -22,7 +22,7 @@ def put_dataset(
     "Keep a data set with the run"
     put_json(run_dir, 'dataset', dict(name=d.name, source=d.source, caveats=d.caveats, hash=frame_hash(d.bars), benchmark=str(d.benchmark.name)))
     put_frame(run_dir, 'benchmark', d.benchmark)
-    put_frame(run_dir, 'quarantine', d.quarantine)
+    put_frame(run_dir, 'quarantine', d.quarantine.assign(value=d.quarantine['value'].map(str).astype(str)))
     if d.sectors is not None: put_frame(run_dir, 'sectors', d.sectors.fillna('').astype(str))
     return put_frame(run_dir, 'bars', d.bars)
 

@@ -192,10 +192,11 @@ def _where(job, cell): # a cell of the executed notebook, as a place in the orig
     line = next((ln for ln in cell.get('source', '').splitlines() if ln.strip()), '')
     return dict(cell=ids.index(cell.get('id')) + 1 if cell.get('id') in ids else None, cell_id=cell.get('id', ''), line=line[:100])
 
-# %% ../../nbs/82_runs.engine.ipynb #b905bf8f
-def _stopped(job, path): # the last cell that was begun
+# %% ../../nbs/82_runs.engine.ipynb #88118bff
+def _stopped(job, path, raised=False): # the last cell that was begun, or the first that holds an error
     begun = [c for c in read_notebook(path)['cells'] if c['cell_type'] == 'code' and c.get('metadata', {}).get('papermill', {}).get('start_time')]
-    return _where(job, begun[-1]) if begun else {}
+    wrong = [c for c in begun if any(o['output_type'] == 'error' for o in c['outputs'])] if raised else []
+    return _where(job, (wrong[:1] or begun[-1:])[0]) if begun else {}
 
 # %% ../../nbs/82_runs.engine.ipynb #0fa2b728
 def _one_line(text): return re.sub(r'\x1b\[[0-9;]*m', '', str(text)).strip().replace('\n', ' ')[:500]
@@ -204,7 +205,7 @@ def _one_line(text): return re.sub(r'\x1b\[[0-9;]*m', '', str(text)).strip().rep
 def _keep_log(log, folder):
     if log.is_file() and b'Fatal Python error' in (text := log.read_bytes()): write_text(text.decode(errors='replace'), folder / 'kernel.log')
 
-# %% ../../nbs/82_runs.engine.ipynb #709d3eab
+# %% ../../nbs/82_runs.engine.ipynb #5676f19b
 def execute(
     job: Job,
     folder: Path, # staging folder of the run
@@ -221,7 +222,7 @@ def execute(
     try:
         papermill.execute_notebook(name, name, kernel_name='python3', progress_bar=progress, execution_timeout=timeout or None,
                                    kernel_manager_class=kernel_class(kernel_environment(job.settings), sockets.name))
-    except PapermillExecutionError as e: return Failure(_one_line(f'{e.ename}: {e.evalue}'), e.ename, **_stopped(job, path))
+    except PapermillExecutionError as e: return Failure(_one_line(f'{e.ename}: {e.evalue}'), e.ename, **_stopped(job, path, True))
     except CellTimeoutError: return Failure(f'the cell took more than {timeout} seconds', 'CellTimeoutError', **_stopped(job, path))
     except DeadKernelError: return Failure('the kernel died: out of memory, killed from outside, or a crash in compiled code', 'DeadKernelError', **_stopped(job, path))
     except Exception as e: return Failure(_one_line(f'{type(e).__name__}: {e}'), type(e).__name__, **_stopped(job, path))

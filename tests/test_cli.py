@@ -1,0 +1,116 @@
+"The command line as a shell sees it: what it prints, where, and with which exit code"
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from _runs import FINISH, write
+
+from gnn_quant import __version__
+from gnn_quant.runs.daily import STAGES
+from gnn_quant.runs.folders import list_runs
+from gnn_quant.settings import Settings
+
+HEAVY = ('numpy', 'pandas', 'torch', 'vectorbt', 'quantstats', 'lightgbm', 'papermill', 'pydantic', 'matplotlib')
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory):
+    "A folder to stand in, with five small notebooks and settings that lie in `.env`"
+    home = tmp_path_factory.mktemp('cli')
+    (home / '.env').write_text('GNNQ_NOTEBOOKS_DIR=nb\n')
+    for name, above in zip(STAGES, (None, *STAGES)):
+        params = "run_dir: str = ''\nseed: int = 0  # of everything random\nnote: str = ''" + (f"\n{above}_run: str = ''" if above else "\nsource: str = 'us20'")
+        page = "open(run_dir + '/tearsheet.html', 'w').write('<p>')\n" if name == 'tearsheet' else ''
+        write(home / 'nb', name, params, "if note == 'break': raise ValueError('it broke')", page + FINISH.format('[seed, note]'))
+    return home
+
+
+def gnnq(home, *args, **env):
+    keep = {k: v for k, v in os.environ.items() if not k.startswith('GNNQ_')} | dict(COLUMNS='200', NO_COLOR='1', TERM='dumb')
+    return subprocess.run([Path(sys.executable).with_name('gnnq'), *args], cwd=home, env=keep | env, capture_output=True, text=True)
+
+
+def runs_of(home, name=''): return list_runs(Settings(reports_dir=home / 'reports'), name)
+
+
+def test_nothing_heavy_is_imported_for_help():
+    code = f'import sys, gnn_quant.cli; print(*[m for m in {HEAVY} if m in sys.modules])'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == ''
+
+
+def test_help_and_version(home):
+    top = gnnq(home, '--help')
+    assert top.returncode == 0 and all(w in top.stdout for w in ('run', 'daily', 'runs', 'params', 'verify', 'data', 'Exit codes'))
+    assert gnnq(home, '--version').stdout.strip() == f'gnn_quant {__version__}'
+    for command in ('run', 'daily', 'runs', 'params', 'verify'):
+        text = gnnq(home, command, '--help')
+        assert text.returncode == 0 and 'Exit codes' in text.stdout
+    assert 'us20' in gnnq(home, 'data', 'list').stdout
+
+
+def test_params_names_types_defaults_and_comments(home):
+    out = gnnq(home, 'params', 'train').stdout.splitlines()
+    assert out[1].split() == ['seed', 'int', '0', 'of', 'everything', 'random'] and len(out) == 4 and 'run_dir' not in ' '.join(out)
+
+
+def test_a_run_prints_its_folder_and_nothing_else(home):
+    done = gnnq(home, 'run', 'ingest', '-p', 'seed=3', '-p', 'note=a=b')
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip())
+    assert (folder / 'manifest.json').is_file() and runs_of(home, 'ingest')[0].metrics == dict(got=[3, 'a=b'])
+    listed = gnnq(home, 'runs', '--name', 'ingest', '--limit', '1').stdout
+    assert folder.name in listed and 'finished' in listed
+    whole = gnnq(home, 'verify', folder.name[:17])
+    assert whole.returncode == 0 and 'as they were written' in whole.stdout
+    (folder / 'metrics.json').write_text('{}')
+    broken = gnnq(home, 'verify', str(folder))
+    assert broken.returncode == 1 and 'metrics.json: changed' in broken.stdout and 'Traceback' not in broken.stderr
+
+
+@pytest.mark.parametrize('args,code,word', [
+    (['run', 'trian'], 2, 'Did you mean train'), (['run', 'ingest', '-p', 'sed=1'], 2, 'Did you mean seed'), (['run', 'ingest', '-p', 'seed'], 2, 'name=value'), (['run', 'ingest', '-p', 'seed=1.0'], 2, 'no int'),
+    (['run'], 2, 'Missing argument'), (['nonsense'], 2, 'nonsense'), (['daily', '-p', 'epochs=1'], 2, 'no stage has a parameter'), (['runs', '--status', 'ok'], 2, 'finished'), (['verify', 'nothing'], 2, 'no such')])
+def test_wrong_usage(home, args, code, word):
+    done = gnnq(home, *args)
+    assert done.returncode == code and word in done.stderr and 'Traceback' not in done.stderr and not done.stdout
+
+
+def test_wrong_settings_and_a_broken_journal(home, tmp_path):
+    done = gnnq(home, 'runs', GNNQ_SEDE='1')
+    assert done.returncode == 4 and done.stderr.startswith('BadSettings: settings: GNNQ_SEDE') and done.stderr.count('\n') == 1
+    (tmp_path / 'trials.jsonl').write_text('{}\n')
+    broken = gnnq(home, 'run', 'ingest', GNNQ_REPORTS_DIR=str(tmp_path))
+    assert broken.returncode == 5 and '\nJournalBroken: ' in broken.stderr and 'Traceback' not in broken.stderr
+
+
+def test_a_failed_run_is_one_line_and_a_traceback_on_request(home):
+    done = gnnq(home, 'run', 'ingest', '-q', '-p', 'note=break')
+    assert done.returncode == 1 and done.stderr.count('\n') == 1 and 'cell 2' in done.stderr and 'it broke' in done.stderr and not done.stdout
+    assert Path(done.stderr.strip().rpartition(' ')[2]).is_file()
+    debug = gnnq(home, '--debug', 'run', 'ingest', '-q', '-p', 'note=break')
+    assert debug.returncode == 1 and 'Traceback' in debug.stderr
+    assert 'failed' in gnnq(home, 'runs', '--status', 'failed').stdout
+
+
+def test_the_day(home):
+    done = gnnq(home, 'daily', '--source', 'toy', '-p', 'seed=5', '-p', 'train.seed=6')
+    assert done.returncode == 0, done.stderr
+    page = Path(done.stdout.strip())
+    assert page.name == 'tearsheet.html' and page.is_file() and [f'{s}: started' for s in STAGES] == [x for x in done.stderr.splitlines() if 'started' in x]
+    newest = {r.name: r for r in runs_of(home)[:5]}
+    assert {n: r.metrics['got'][0] for n, r in newest.items()} == {s: 6 if s == 'train' else 5 for s in STAGES} and newest['ingest'].params['source'] == 'toy'
+    assert newest['tearsheet'].path == page.parent and newest['tearsheet'].manifest['lineage'] == ['backtest', 'signals', 'train', 'ingest']
+
+
+def test_a_day_that_stops_says_where(home):
+    before = len(runs_of(home))
+    done = gnnq(home, 'daily', '-p', 'signals.note=break')
+    assert done.returncode == 1 and 'stage signals failed' in done.stderr and 'it broke' in done.stderr and not done.stdout
+    assert [r.name for r in runs_of(home)][:3] == ['signals', 'train', 'ingest'] and len(runs_of(home)) == before + 3
+
+
+def test_from_another_folder_nothing_is_found_and_nothing_is_made(tmp_path):
+    done = gnnq(tmp_path, 'run', 'ingest')
+    assert done.returncode == 2 and 'GNNQ_NOTEBOOKS_DIR' in done.stderr and not list(tmp_path.iterdir())
