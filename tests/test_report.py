@@ -135,9 +135,9 @@ def test_everything_from_data_is_escaped():
     r = Reader(html)
     assert not {'script', 'img'} & set(r.tags) and not [a for a in r.attrs if a[1].startswith('on')]
     assert '<script>alert(1)' in ' '.join(r.words) and loads(html) == []
-    drawn = [svg.split('>', 1)[1] for svg in re.findall(r'<svg.*?</svg>', html, re.S)]
-    named = [svg for svg in drawn if 'alert(1)' in svg]
-    assert len(named) > 4 and all('$x_1$' in svg for svg in named), 'a dollar sign in a name is no formula'
+    drawn = [svg.split('>', 1) for svg in re.findall(r'<svg.*?</svg>', html, re.S)]
+    ours, theirs = [body for root, body in drawn if '$x_1$' in root], [body for _, body in drawn if 'alert(1)' in body]
+    assert len(ours) == 2 and len(theirs) > 4 and all('$x_1$' in body for body in ours + theirs), 'a dollar sign in a name is no formula'
 
 
 def test_index_is_escaped():
