@@ -155,7 +155,7 @@ def us20() -> Dataset:
          'Closes are adjusted backwards for dividends and splits: ratios can be used, but the level of a price knows its future.',
          f'Prices have three decimals: at the start a tick of the cheapest name is {tick:.1%} of its price, so early returns are coarse.',
          'The benchmark is the S&P 500 price index: it leaves out the dividends that the closes include.',
-         'Sectors are GICS as of 2023, by hand, applied to the whole history.'),
+         'Sectors are GICS as of 2023, by hand: known too late for the history, and look-ahead wherever they are used on it.'),
         pd.Series({s: k for k, v in US20_SECTORS.items() for s in v.split()}), _skfolio('sp500_index.csv.gz')['SP500'])
 
 # %% ../../nbs/10_data.sources.ipynb #196c869f
@@ -283,7 +283,7 @@ def from_folder(
     if not paths: raise BadData(f'{folder}: no CSV or Parquet files. Put one file a symbol there, such as AAPL.csv with the columns Date and Close.')
     sectors = _sectors(folder)
     told = ('Files of your own: whether prices are adjusted, and whether names that failed are among them, is not known here.',)
-    if sectors is not None: told += ('Sectors are those of the file, applied to the whole history.',)
+    if sectors is not None: told += ('Sectors are those of the file, of a date not known here: look-ahead wherever they are used on rows before it.',)
     name = folder.resolve().name
     return as_dataset(_prices(paths), name, f'files of {name} ({len(paths)})', told, sectors, _benchmark(folder), _splits(folder), on_bad, **options)
 

@@ -212,12 +212,12 @@ def head_part(s: TearSheet, j: Judged, x: pd.DataFrame, sentence: str, chance: s
 # %% ../../nbs/80_report.page.ipynb #4d51a74e
 def compare_part(s: TearSheet, j: Judged, x: pd.DataFrame, gaps: list) -> str:
     "Strategies side by side, and their paired differences"
-    html = table(shown(x).T.rename_axis('after costs'))
+    side = shown(x).T.rename_axis('after costs')
     words = (f'After costs, riskless rate zero, {s.periods} rows a year. All from {j.ret.index[0]:%Y-%m-%d}, when the last of them had traded; {j.cut:,} rows before are cut off. '
              f'{j.bench.name} is before costs. Turnover is bought plus sold over equity. Break-even: cost on each traded amount at which the mean return is gone; '
-             f'lead break-even: at which the lead over {s.equal} is gone. IC t with Newey-West errors, lags = horizon.')
+             + (f'lead break-even: at which the lead over {s.equal} is gone. ' if any('lead' in str(k) for k in side.index) else '') + 'IC t with Newey-West errors, lags = horizon.')
     why = 'Differences of Sharpe ratios on the same resampled rows (stationary bootstrap, mean block 21 rows; Politis & Romano 1994), not corrected for the number of comparisons.'
-    return section('Side by side', f'<div class=lead>{html}</div>', note(words), '<h3>Paired differences</h3>' + gap_table(s.main, gaps) + note(why) if gaps else '')
+    return section('Side by side', f'<div class=lead>{table(side)}</div>', note(words), '<h3>Paired differences</h3>' + gap_table(s.main, gaps) + note(why) if gaps else '')
 
 # %% ../../nbs/80_report.page.ipynb #f54c2107
 def picture_part(s: TearSheet, j: Judged) -> str:
@@ -256,9 +256,10 @@ def run_part(s: TearSheet, j: Judged) -> str:
 def data_part(s: TearSheet) -> str:
     "Features, caveats and quarantine"
     q = s.quarantine
-    held = note('Quarantine: not given.') if q is None else note('Quarantine: no value was set aside.') if q.empty else (
-        note(f'{len(q):,} values were set aside, of {q["symbol"].nunique():,} symbols.')
-        + table(q.groupby(['reason', 'field']).agg(values=('value', 'size'), symbols=('symbol', 'nunique'), first=('date', 'min')).reset_index().astype(str), left=('reason', 'field'), index=False))
+    if q is not None: q = q.assign(what=np.where(q['kept'], 'kept, and noted', 'set aside') if 'kept' in q else 'set aside')
+    held = note('Quarantine: not given.') if q is None else note('Quarantine: nothing was set aside or noted.') if q.empty else (
+        note(f"{int((q['what'] == 'set aside').sum()):,} values were set aside and are not in the bars; {int((q['what'] != 'set aside').sum()):,} were kept and only noted.")
+        + table(q.groupby(['what', 'reason', 'field']).agg(values=('value', 'size'), symbols=('symbol', 'nunique'), first=('date', 'min')).reset_index().astype(str), left=('what', 'reason', 'field'), index=False))
     return (section('Features', note(f'{len(s.features)} used: {", ".join(map(str, s.features))}.' if s.features else 'Used: not given.'),
                     '<h3>Left out</h3>' + facts(s.left_out) if s.left_out else '')
             + section('Caveats of the data', items(s.caveats) if s.caveats else note('None given.'), '<h3>Quarantine</h3>' + held))
