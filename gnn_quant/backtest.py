@@ -120,7 +120,7 @@ def drawdown_rows(
 def trading_metrics(
     ledger: Ledger,
     year: int = 252,
-) -> dict: # turnover (one-way a year) costs (currency) traded trades gross_exposure net_exposure (of equity) break_even_bp (one way, trades as made)
+) -> dict: # turnover (bought plus sold, a year) costs (currency) traded trades gross_exposure net_exposure (of equity) break_even_bp (one way, trades as made)
     "Figures about trades and positions; means over the rows after the first decision"
     b, before = ledger.book.loc[ledger.start:], ledger.equity.loc[ledger.start:].shift()
     b, before = b.iloc[1:], before.iloc[1:]
