@@ -183,6 +183,7 @@ def frame_hash(
     x, h = (x.to_frame() if isinstance(x, pd.Series) else x), hashlib.sha256()
     def add(v):
         v = v.as_unit('ns').asi8 if isinstance(v, pd.DatetimeIndex) else np.asarray(v)
+        if v.dtype.kind == 'f': v = np.where(np.isnan(v), np.nan, v)
         b = v.tobytes() if v.dtype.kind in 'iufb' else '\x1f'.join(map(str, v.tolist())).encode()
         h.update(f'{v.dtype.kind}{v.shape}'.encode() + b + b'\x1e')
     add(x.index)
