@@ -94,7 +94,7 @@ def test_a_killed_training_goes_on_where_it_stopped(s, day, small):
     assert dead.status == 'interrupted'
     again = chain(s, day['ingest'], to=1)['train']
     assert again.manifest['resumed'] == dead.id and again.frames == small['train'].frames and verify(again) == []
-    old, new = ({p.parent.name: p.stat().st_mtime_ns for p in (r.path / 'checkpoints/tgat').glob('*/fold.json')} for r in (dead, again))
+    old, new = ({p.parent.name: p.stat().st_mtime_ns for p in (r.path / 'checkpoints/seed0/tgat').glob('*/fold.json')} for r in (dead, again))
     assert len(old) >= 1 and len(new) == 4 and all(new[k] == t for k, t in old.items()), 'finished folds were trained again'
 
 

@@ -226,7 +226,7 @@ def picture_part(s: TearSheet, j: Judged) -> str:
     grown = pd.concat([pd.DataFrame(1., j.bench.level.index[:1], level.columns), level])
     return (section('Growth and drawdown', figure(equity_chart(grown, grey=level.columns[-1]), 'Growth of one unit after costs on a log scale, and loss from the highest level so far.'))
             + (section('Information coefficient over time', figure(ic_chart(ic), 'Running sum of the rank IC of each row: a straight line is a steady one.')) if ic.notna().any(axis=None) else '')
-            + (section('Learning', figure(learning_chart(s.history), 'One line a model and fold.')) if s.history is not None and len(s.history) else ''))
+            + (section('Learning', figure(learning_chart(s.history), 'One line a model and fold, or a model and seed where there are several.')) if s.history is not None and len(s.history) else ''))
 
 # %% ../../nbs/80_report.page.ipynb #19c92604
 def fold_part(

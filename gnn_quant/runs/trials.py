@@ -16,7 +16,7 @@ from ..settings import Settings
 from ..store import plain
 
 # %% ../../nbs/82_runs.trials.ipynb #85ab37ed
-UNCOUNTED = ('ingest', 'signals', 'tearsheet')
+UNCOUNTED = ('ingest', 'signals', 'tearsheet', 'search')
 PLUMBING = ('run_dir', 'models')
 
 # %% ../../nbs/82_runs.trials.ipynb #819974c2
