@@ -16,8 +16,8 @@ from ..settings import Settings
 from ..store import plain
 
 # %% ../../nbs/82_runs.trials.ipynb #85ab37ed
-UNCOUNTED = ('ingest', 'signals', 'tearsheet', 'search')
-PLUMBING = ('run_dir', 'models')
+UNCOUNTED = ('ingest', 'signals', 'tearsheet', 'search', 'graph')
+PLUMBING = ('run_dir', 'models', 'seeds')
 
 # %% ../../nbs/82_runs.trials.ipynb #819974c2
 def digest(
@@ -57,11 +57,13 @@ def trial_keys(
     params: dict, # all of them
     above: dict, # name -> Run that is built on
     name: str, # of the notebook; stands for the model where there is none
-) -> dict: # model -> key, 64 hex digits
+) -> dict: # model, or 'model, seed k' where the run lists its seeds -> key, 64 hex digits
     "One key for each strategy that a run tries"
     own = {k: v for k, v in params.items() if not is_plumbing(k)}
-    one = lambda m: digest([code, version, own, {k: content(r, m) for k, r in sorted(above.items())}, m])
-    return {m: one(m) for m in (models_of(params, above) or [name])}
+    one = lambda m, *seed: digest([code, version, own, {k: content(r, m) for k, r in sorted(above.items())}, m, *seed])
+    models = models_of(params, above) or [name]
+    if isinstance(params.get('seeds'), list): return {f'{m}, seed {s}': one(m, s) for m in models for s in params['seeds']}
+    return {m: one(m) for m in models}
 
 # %% ../../nbs/82_runs.trials.ipynb #b0bf1924
 def journal_path(
