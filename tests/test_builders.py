@@ -506,12 +506,19 @@ def test_pairs_refuse():
     with pytest.raises(BadData, match='no rows'): rel.static_events(p, DAYS[:0], list('ABC'))
 
 
+def test_after_a_change_everybody_in_the_group_is_told_who_is_in_it():
+    g = pd.DataFrame({'symbol': list('ABCDEA'), 'group': list('XXYYYY'), 'asof': [DAYS[0]] * 5 + [DAYS[3]]})
+    e = rel.group_events(g, DAYS, list('ABCDE'))
+    last = {i: sorted(e.src[(e.dst == i) & (e.t == e.t[e.dst == i].max())].tolist()) for i in range(5)}
+    assert last == {0: [2, 3, 4], 1: [0], 2: [0, 3, 4], 3: [0, 2, 4], 4: [0, 2, 3]}
+
+
 def test_a_map_with_dates_changes_when_it_was_known_to():
     g = pd.DataFrame({'symbol': ['A', 'B', 'C', 'D', 'C'], 'group': ['X', 'X', 'Y', 'n/a', 'X'], 'asof': [DAYS[0]] * 4 + [DAYS[10]]})
     e = rel.group_events(g, DAYS, list('ABCD'))
-    assert {(int(t), *sorted((s, d))) for t, s, d in zip(e.t, e.src.tolist(), e.dst.tolist())} == {(instants(DAYS)[0], 0, 1), (instants(DAYS)[10], 0, 2), (instants(DAYS)[10], 1, 2)}
+    assert {(int(t), *sorted((s, d))) for t, s, d in zip(e.t, e.src.tolist(), e.dst.tolist())} == {(instants(DAYS)[0], 0, 1), *((instants(DAYS)[10], *p) for p in ((0, 1), (0, 2), (1, 2)))}
     again = rel.group_events(g, DAYS, list('ABCD'), every=8)
-    assert {int(t): int((again.t == t).sum()) for t in np.unique(again.t)} == dict(zip(instants(DAYS)[[0, 8, 10, 16, 24]].tolist(), (2, 2, 4, 6, 6)))
+    assert {int(t): int((again.t == t).sum()) for t in np.unique(again.t)} == dict(zip(instants(DAYS)[[0, 8, 10, 16, 24]].tolist(), (2, 2, 6, 6, 6)))
     assert rel.group_events(g, DAYS, list('ABCD'), assume_static=True).until(DAYS[0]).src.size == 6
     whole = ev.sector_events(g.iloc[:4].set_index('symbol')['group'], DAYS, list('ABCD'), asof=DAYS[2])
     series = rel.group_events(g.iloc[:4].set_index('symbol')['group'], DAYS, list('ABCD'), asof=DAYS[2])

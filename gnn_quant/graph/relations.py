@@ -192,6 +192,11 @@ def _pairs_of(g, new):
     same = (g[:, None] == g[None, :]) & (g != None)[:, None] & ~np.eye(len(g), dtype=bool)
     return np.nonzero(same & (new[:, None] | new[None, :]))
 
+def _touched(g, before):
+    "Nodes of every group that gained or lost a member: all of them are told anew who is in it"
+    moved = {x for x in (*g[g != before], *before[g != before]) if x is not None}
+    return np.array([x in moved for x in g], dtype=bool)
+
 # %% ../../nbs/30_graph.relations.ipynb #98f7422c
 def group_events(
     groups, # Series symbol -> group with `asof`, or a frame with columns symbol, group and asof
@@ -214,7 +219,7 @@ def group_events(
     parts, before, rank = [], np.full(len(tuple(symbols)), None, dtype=object), name_ranks(symbols)
     for k in sorted({*changes, *again}):
         g = groups_at(d, symbols, k)
-        src, dst = _pairs_of(g, (g != before) | (k in again))
+        src, dst = _pairs_of(g, _touched(g, before) | (k in again))
         at = np.lexsort((-rank[src], dst))
         parts.append((src[at], dst[at], np.full(len(at), k)))
         before = g
