@@ -16,7 +16,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, StoreError
 from gnn_quant.graph.events import Events, make_events, take
-from gnn_quant.models.link import Encoder, LinkNet, LinkSchedule, batches, distinct_queries, fit_links, link_loss, score_links, task_name, train_batch
+from gnn_quant.graph.neighbors import distinct
+from gnn_quant.models.link import Encoder, LinkNet, LinkSchedule, batches, fit_links, link_loss, score_links, task_name, train_batch
 from gnn_quant.models.link_attention import Ties, age_attention, age_attention_plain, check_ties
 from gnn_quant.models.link_data import PARTS, both_ways, edge_bank, fresh_strangers, link_metrics, make_task, read_contacts, strangers, toy_contacts
 from gnn_quant.models.link_tgat import Past, TGATEncoder, wire
@@ -262,7 +263,7 @@ def test_tgat_is_the_textbook(task, how, precise):
 def test_each_node_and_instant_is_computed_once(task):
     past = Past(task.past, 4)
     src, dst, t = (x[-60:].astype(np.int64) for x in task.edges('train'))
-    nodes, times, place = distinct_queries(np.r_[src, dst, dst], np.r_[t, t, t])
+    nodes, times, place = distinct(np.r_[src, dst, dst], np.r_[t, t, t])
     assert np.array_equal(nodes[place], np.r_[src, dst, dst]) and np.array_equal(times[place], np.r_[t, t, t]) and len(set(zip(nodes, times))) == len(nodes)
     low, top = wire(past, nodes, times, 2)
     near = past.index.recent(nodes, times, 4)
@@ -307,7 +308,7 @@ def test_company_names_and_the_calendar_do_not_matter(seed):
     src = rng.integers(0, 12, 80)
     e = both_ways(make_events(src, (src + rng.integers(1, 12, 80)) % 12, np.sort(rng.integers(0, 200, 80)) * S, np.zeros((80, 0)), [f'p{i}' for i in range(12)], ()))
     nodes, times = rng.integers(0, 12, 9), rng.integers(50, 260, 9) * S
-    nodes, times, _ = distinct_queries(nodes, times)
+    nodes, times, _ = distinct(nodes, times)
     whole = asked(e, nodes, times)
     assert torch.allclose(whole, torch.cat([asked(e, nodes[i:i + 1], times[i:i + 1]) for i in range(len(nodes))]), atol=1e-5)
     name = rng.permutation(12)

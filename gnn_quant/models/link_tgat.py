@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from ..core import BadData, BadParams
 from ..graph.events import Events
-from ..graph.neighbors import NeighborIndex
-from .link import Encoder, distinct_queries
+from ..graph.neighbors import NeighborIndex, distinct
+from .link import Encoder
 from .link_attention import Ties, age_attention
 
 # %% ../../nbs/40_models.link_tgat.ipynb #221d1906
