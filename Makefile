@@ -7,13 +7,14 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export JUPYTER_PLATFORM_DIRS ?= 1
 
-.PHONY: help quickstart test lab bench docs clean
+.PHONY: help quickstart test fuzz lab bench docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart  make the environment, run the daily notebook, print where its tear sheet is"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make test        run all tests: style, import direction, every notebook, crashes, command line"
+	@echo "make fuzz        the property tests again, with examples that nobody has seen"
 	@echo "make bench       measure against peers; tables on the screen and in reports/bench"
 	@echo "make docs        the notebooks as pages to browse, in _docs"
 	@echo "make clean       remove what can be made again; the environment, data and reports stay"
@@ -33,6 +34,9 @@ quickstart: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests -n $(WORKERS) --dist worksteal --ignore tests/bench
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pytest tests -n $(WORKERS) --dist worksteal --ignore tests/bench -m hypothesis --hypothesis-profile=fuzz
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab nbs

@@ -6,6 +6,12 @@ os.environ.setdefault('JUPYTER_PLATFORM_DIRS', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every machine, so that a change fails by its own fault; `make fuzz` draws new ones
+settings.register_profile('steady', derandomize=True, deadline=None)
+settings.register_profile('fuzz', deadline=None, print_blob=True)
+settings.load_profile('steady')
 
 ROOT = Path(__file__).parents[1]
 

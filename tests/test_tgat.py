@@ -248,10 +248,15 @@ def test_rewiring_keeps_all_but_the_partners(seed, n, e):
     a = typed_events(seed, n, e)
     b = rewire(a, seed)
     assert all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ('dst', 't', 'msg')) and (b.src != b.dst).all()
-    for (_, p), (_, q) in zip(groups(a), groups(b)):
-        assert sorted(p.src) == sorted(q.src)
-        assert q.duplicated(['src', 'dst']).sum() <= p.duplicated(['src', 'dst']).sum() + .2 * len(p)
+    assert all(sorted(p.src) == sorted(q.src) for (_, p), (_, q) in zip(groups(a), groups(b)))
     assert np.array_equal(b.src, rewire(a, seed).src)
+
+
+def test_rewiring_tells_hardly_a_pair_twice_where_there_is_room():
+    "Groups without a pair told twice, and with at most a quarter of all pairs: fewer than 1 in 200 gets one (1 in 1,400 was measured)"
+    twice = np.array([q.duplicated(['src', 'dst']).any() for s in range(120) for a in [typed_events(s)]
+                      for (_, p), (_, q) in zip(groups(a), groups(rewire(a, s))) if not p.duplicated(['src', 'dst']).any() and len(p) <= 18])
+    assert len(twice) > 500 and twice.mean() < 1 / 200
 
 
 @FEW
