@@ -69,17 +69,18 @@ def table(
 # %% ../nbs/98_cli.ipynb #3b69791c
 @app.command('run', epilog=CODES_HELP)
 def run_command(
-    name: Annotated[str, typer.Argument(help="A run notebook by name (ingest, train, signals, backtest, tearsheet), or the path of any .ipynb with a parameters cell.")],
+    name: Annotated[str, typer.Argument(help="A run notebook by name (ingest, train, signals, backtest, tearsheet, graph, ladder, links, search), or the path of any .ipynb with a parameters cell.")],
     param: Params = [],
     timeout: Timeout = 0,
     quiet: Quiet = False,
 ):
-    "Run one notebook and keep the result under the reports folder. What it can be told: gnnq params NAME."
+    "Run one notebook and keep the result under the reports folder. Prints the path of the page it made, or of its folder where it made none. What it can be told: gnnq params NAME."
     from gnn_quant.runs.daily import fitting, in_silence, run_shown
+    from gnn_quant.runs.engine import page_of
     from gnn_quant.runs.parameters import assignments
     given = assignments(param)
     with (in_silence if quiet else fitting())() as say: done = run_shown(name, given, settings(), say, True, timeout)
-    print(done.path)
+    print(page_of(done) or done.path)
 
 # %% ../nbs/98_cli.ipynb #2b1c2967
 @app.command('daily', epilog=CODES_HELP)
@@ -91,10 +92,11 @@ def daily_command(
 ):
     "Do the day's work: ingest, train, signals, backtest, tearsheet. Prints the path of the tear sheet. A parameter goes to every stage that has it; -p train.epochs=3 goes to one."
     from gnn_quant.runs.daily import daily, in_silence
+    from gnn_quant.runs.engine import page_of
     from gnn_quant.runs.parameters import assignments
     s, given = settings(), assignments(param)
     runs = daily(s, ({'source': source} if source else {}) | given, text=True, timeout=timeout, show=in_silence if quiet else None)
-    print(runs[-1].path / 'tearsheet.html')
+    print(page_of(runs[-1]) or runs[-1].path)
 
 # %% ../nbs/98_cli.ipynb #7ea218da
 @app.command('runs', epilog=CODES_HELP)
@@ -126,7 +128,7 @@ def params_command(
 # %% ../nbs/98_cli.ipynb #695615e9
 @app.command('verify', epilog=CODES_HELP)
 def verify_command(
-    ref: Annotated[str, typer.Argument(metavar='RUN', help='The folder of a run, its id or the beginning of it, or the name of a notebook (its newest finished run).')],
+    ref: Annotated[str, typer.Argument(metavar='RUN', help='The folder of a run or the page in it, its id or the beginning of it, or the name of a notebook (its newest finished run).')],
 ):
     "Check a run against its manifest: files, frames, journal, what it was made from, and its figures. Exit code 1 when anything differs."
     from gnn_quant.runs.folders import find_run

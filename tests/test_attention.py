@@ -2,12 +2,13 @@
 import math, os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np, pytest, torch
+import numba, numpy as np, pytest, torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from gnn_quant.core import BadData
 from gnn_quant.models import attention, kernel
 from gnn_quant.models.attention import TemporalAttention, fusable, joined
 from gnn_quant.models.kernel import FusedAttention, cuts_of, each
+from gnn_quant.models.lanes import exp_below, load, store
 
 NAMES = 'q h tie w_q w_k w_v'.split()
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -146,8 +147,11 @@ def test_a_broken_state_that_is_looked_at_breaks_exactly_its_questions():
     layer, q, h, nbr, tie, mask = case(n=40, p=6, k=4)
     h[2] = math.nan
     hit = (mask & (nbr == 2)).any(1)
-    out = layer.gather(q, h, nbr, tie, mask)
+    leaves = [x.requires_grad_() for x in (q, tie)]
+    out, a = layer.gather(*leaves[:1], h, nbr, leaves[1], mask, weights=True)
     assert hit.any() and not hit.all() and out[hit].isnan().all() and out[~hit].isfinite().all()
+    for loss in (out.sum(), a.sum(), out.sum() + a.sum()):
+        for g in torch.autograd.grad(loss, leaves, retain_graph=True): assert g[hit].isnan().any() and g[~hit].isfinite().all()
 
 
 @pytest.mark.parametrize('shape', [dict(n=0), dict(k=0), dict(p=0), dict(p=0, n=0), dict(real=0.), dict(dt=0), dict(dh=0), dict(n=1, k=1, p=1)])
@@ -202,6 +206,44 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(threads, monkeypatch):
         runs.append(grads(layer, q, h, nbr, tie, mask, fused, goals))
     assert all(torch.equal(a, b) for other in runs[1:] for a, b in zip(runs[0], other))
     assert {n for _, n in used} == {1, 2, 3, 8} and min(c for c, _ in used) > 2
+
+
+def test_the_gradients_of_many_questions_are_added_up():
+    "Enough of them for several jobs, whose sums of the weights' gradients come together at the end"
+    layer, q, h, nbr, tie, mask = case(n=333, p=40, k=7, dh=20, dt=5)
+    goals = torch.randn(333, 6), torch.randn(333, 2, 7)
+    assert len(cuts_of(333)) > 3
+    big = double(layer, q, h, tie)
+    close(grads(layer, q, h, nbr, tie, mask, fused, goals), grads(*big[:3], nbr, big[3], mask, fused, [x.double() for x in goals]), 1e-5)
+
+
+def test_a_loss_may_be_over_the_weights_alone():
+    layer, q, h, nbr, tie, mask = case(n=20)
+    goal, leaves = torch.randn(20, 2, 5), [x.requires_grad_() for x in (q, h, tie)]
+    ask = lambda layer, q, h, tie: (layer.gather(q, h, nbr, tie, mask, weights=True)[1] * goal.to(q.dtype)).sum()
+    big = double(layer, *leaves)
+    exact = [x.requires_grad_() for x in big[1:]]
+    ours, want = torch.autograd.grad(ask(layer, *leaves), leaves), torch.autograd.grad(ask(big[0], *exact), exact)
+    assert all((a - b).abs().max() < 5e-6 * max(1., float(b.abs().max())) for a, b in zip(ours, want)) and any(a.abs().max() > .01 for a in ours)
+
+
+def test_a_second_derivative_is_refused_not_wrong():
+    layer, q, h, nbr, tie, mask = case(n=6)
+    g, = torch.autograd.grad(layer.gather(q.requires_grad_(), h, nbr, tie, mask).square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'): g.sum().backward()
+
+
+@numba.njit
+def exp16(x, most, out):
+    for i in range(0, len(x), 16): store(out, i, exp_below(load(x, i), most))
+
+
+def test_the_exponential_is_numpys_down_to_the_smallest_and_zero_below():
+    v, out = np.linspace(-100, 0, 1_600, dtype=np.float32), np.full(1_600, 9, np.float32)
+    exp16(v + np.float32(3), np.float32(3), out)
+    v = (v + np.float32(3)) - np.float32(3)
+    want, tiny = np.exp(v.astype(float)), v < -87
+    assert (out[tiny] == 0).all() and np.abs(out[~tiny] / want[~tiny] - 1).max() < 2e-7 and out[-1] == 1
 
 
 def test_the_same_bits_again_and_under_strict_torch():
@@ -302,9 +344,11 @@ def test_a_neighbour_that_does_not_exist_is_named_not_read(dtype):
     for where in (7, -1, 2**40):
         layer, q, h, nbr, tie, mask = case(n=50, real=1., dtype=dtype)
         nbr[41, 2] = where
-        with pytest.raises(BadData, match='not among the 7 states'): layer.gather(q, h, nbr, tie, mask)
+        with pytest.raises(BadData, match='question 41 is not among the 7 states' if dtype == torch.float32 else 'not among the 7 states'): layer.gather(q, h, nbr, tie, mask)
         mask[41, 2] = False
-        assert layer.gather(q, h, nbr, tie, mask).isfinite().all()
+        state = h.clone().requires_grad_()
+        out = layer.gather(q, state, nbr, tie, mask)
+        assert out.isfinite().all() and torch.autograd.grad(out.sum(), state)[0].isfinite().all()
 
 
 def test_shapes_that_do_not_fit_are_refused_before_memory_is_read():
@@ -351,10 +395,12 @@ def test_jobs_cover_every_question_once_and_an_error_comes_out(threads):
         with pytest.raises(ValueError, match='four'): each(job, np.arange(9), n)
 
 
-def test_a_large_score_does_not_overflow():
-    layer, q, h, nbr, tie, mask = case(n=20, real=1.)
+@pytest.mark.parametrize('k', [5, 20, 37])
+def test_a_large_score_does_not_overflow(k):
+    "Wherever it stands: the largest of a row is looked for in every sixteen of its places"
+    layer, q, h, nbr, tie, mask = case(n=20, k=k, real=1.)
     with torch.no_grad(): layer.w_k *= 1e4
     big = double(layer, q, h, tie)
-    goals = torch.randn(20, 6), torch.randn(20, 2, 5)
+    goals = torch.randn(20, 6), torch.randn(20, 2, k)
     ours, exact = grads(layer, q, h, nbr, tie, mask, fused, goals), grads(*big[:3], nbr, big[3], mask, naive, [x.double() for x in goals])
     assert torch.allclose(ours[0].double(), exact[0], atol=1e-2) and all(x.isfinite().all() for x in ours) and (ours[1].sum(-1) - 1).abs().max() < 1e-5

@@ -22,7 +22,7 @@ def home(tmp_path_factory):
     (home / '.env').write_text('GNNQ_NOTEBOOKS_DIR=nb\n')
     for name, above in zip(STAGES, (None, *STAGES)):
         params = "run_dir: str = ''\nseed: int = 0  # of everything random\nnote: str = ''" + (f"\n{above}_run: str = ''" if above else "\nsource: str = 'us20'")
-        page = "open(run_dir + '/tearsheet.html', 'w').write('<p>')\n" if name == 'tearsheet' else ''
+        page = "open(run_dir + '/tearsheet.html', 'w').write('<p>')\nopen(run_dir + '/another.html', 'w').write('<p>')\n" if name == 'tearsheet' else ''
         write(home / 'nb', name, params, "if note == 'break': raise ValueError('it broke')", page + FINISH.format('[seed, note]'))
     return home
 
@@ -67,6 +67,14 @@ def test_a_run_prints_its_folder_and_nothing_else(home):
     (folder / 'metrics.json').write_text('{}')
     broken = gnnq(home, 'verify', str(folder))
     assert broken.returncode == 1 and 'metrics.json: changed' in broken.stdout and 'Traceback' not in broken.stderr
+
+
+def test_a_run_that_made_a_page_prints_its_path(home, tmp_path):
+    write(home / 'nb', 'study', "run_dir: str = ''", "open(run_dir + '/figures.html', 'w').write('<p>')\n" + FINISH.format('1'))
+    done = gnnq(home, 'run', '-q', 'study')
+    page = Path(done.stdout.strip())
+    assert done.returncode == 0 and page.name == 'figures.html' and page.is_file()
+    assert 'as they were written' in gnnq(home, 'verify', str(page)).stdout and 'study/' in (home / 'reports/index.html').read_text().partition('figures.html')[0][-200:]
 
 
 @pytest.mark.parametrize('args,code,word', [

@@ -8,6 +8,7 @@ from gnn_quant.core import StaleData
 from gnn_quant.runs.daily import STAGES
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import get_frame, list_runs
+from gnn_quant.runs.parameters import check_params, parameters
 from gnn_quant.runs.trials import trials_so_far
 from gnn_quant.runs.verify import verify
 from gnn_quant.settings import Settings
@@ -107,3 +108,18 @@ def test_the_past_does_not_move_when_the_future_is_cut_off(s, day, small):
         was, now = get_frame(small[name], frame).loc[:end], get_frame(cut[name], frame)
         assert now.notna().any(axis=None) and now.index[-1] == end
         pd.testing.assert_frame_equal(was, now, check_exact=True, obj=frame)
+
+
+def test_several_horizons_are_learned_and_the_first_is_scored(s, day, small):
+    typed = check_params(parameters(ROOT / 'nbs/runs/train.ipynb'), dict(horizons='[5, 1, 20]'), text=True)
+    how = SMALL | dict(models=['tgat'], horizons=typed['horizons'], test_rows=10_000, ingest_run=str(day['ingest'].path))
+    many = run('train', how, s, quiet=True)
+    design, folds = read_json(many.path / 'design.json'), get_frame(many, 'folds')
+    assert (design['horizon'], design['horizons'], design['span'], design['purge'], design['gap']) == (5, [5, 1, 20], 6, 21, 21) and many.metrics['horizons'] == [5, 1, 20]
+    assert folds.shape == get_frame(small['train'], 'folds').iloc[:3].shape and verify(many) == []
+    alone = run('train', how | dict(horizons=[], embargo=15), s, quiet=True)
+    assert 'horizons' not in alone.metrics and read_json(alone.path / 'design.json')['gap'] == 21
+    a, b = (get_frame(r, 'scores.tgat') for r in (many, alone))
+    assert (a.notna() == b.notna()).all(axis=None) and (a != b)[a.notna()].any(axis=None), 'the same rows, by another network'
+    for wrong, says in ((dict(horizons=[1, 5]), 'begins with 1, and horizon=5'), (dict(models=['tgat', 'ridge']), 'ridge can learn only one'), (dict(horizons=[5, 5]), 'horizon 5 comes twice')):
+        with pytest.raises(Exception, match=says): run('train', how | wrong, s, quiet=True)

@@ -18,7 +18,7 @@ from gnn_quant.core import BadData, BadParams, CheckpointMismatch, StoreError
 from gnn_quant.graph.events import Events, make_events, take
 from gnn_quant.graph.neighbors import distinct
 from gnn_quant.models.link import Encoder, LinkNet, LinkSchedule, batches, fit_links, link_loss, score_links, task_name, train_batch
-from gnn_quant.models.link_attention import Ties, age_attention, age_attention_plain, check_ties
+from gnn_quant.models.link_attention import Ties, _age_grad, age_attention, age_attention_plain, check_ties, encode_age
 from gnn_quant.models.link_data import PARTS, both_ways, edge_bank, fresh_strangers, link_metrics, make_task, read_contacts, strangers, toy_contacts
 from gnn_quant.models.link_tgat import Past, TGATEncoder, wire
 
@@ -216,6 +216,50 @@ def test_the_fused_attention_is_the_plain_one(seed, q, k, w, m, heads, t, shared
     assert torch.allclose(got, want.float(), atol=2e-4) and all(torch.allclose(a, b.float(), atol=2e-4 * size) for a, b in zip(mine, grads))
 
 
+def test_an_age_is_encoded_to_the_last_bits_after_many_turns():
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    ages, off = np.linspace(-3_000, 3_000, 20_001).astype(np.float32), np.zeros(2)
+    for age in ages:
+        said, dw, dp = np.empty(1, np.float32), np.zeros(1, np.float32), np.zeros(1, np.float32)
+        encode_age(age, one, zero, said)
+        _age_grad(one, age, one, zero, dw, dp)
+        off = np.maximum(off, [abs(said[0] - np.cos(float(age))), abs(dp[0] + np.sin(float(age)))])
+        assert dw[0] == dp[0] * age
+    assert (off < 3e-7).all(), off
+
+
+def test_large_scores_do_not_overflow():
+    ties, f, h, omega, phi, keep, goal = drawn(3, 6, 5, 4, 2, 1, 2, 3, False)
+    f = (f.detach() * 1e3).requires_grad_()
+    want = age_attention_plain(f, h, ties, omega, phi, keep)
+    low = [x.detach().float().requires_grad_() for x in (f, h, omega, phi)]
+    got = age_attention(low[0], low[1], ties, low[2], low[3], keep.float())
+    assert torch.allclose(got, want.float(), atol=1e-2) and all(g.isfinite().all() for g in torch.autograd.grad((got * goal.float()).sum(), low))
+
+
+@pytest.mark.parametrize('learns', [[2], [3], [2, 3], [0], []])
+def test_clocks_learn_together_or_alone(learns):
+    ties, f, h, omega, phi, keep, goal = drawn(1, 6, 4, 4, 2, 1, 2, 3, False)
+    given = [x.detach() for x in (f, h, omega, phi)]
+    want, got = ([x.to(kind, copy=True).requires_grad_(i in learns) for i, x in enumerate(given)] for kind in (torch.float64, torch.float32))
+    a, b = age_attention_plain(*want[:2], ties, *want[2:], keep), age_attention(*got[:2], ties, *got[2:], keep.float())
+    assert b.requires_grad == bool(learns)
+    if not learns: return
+    (a * goal).sum().backward()
+    (b * goal.float()).sum().backward()
+    for i, (x, y) in enumerate(zip(want, got)): assert (y.grad is not None) == (i in learns) and (i not in learns or torch.allclose(y.grad.double(), x.grad, atol=2e-4 * max(1., float(x.grad.abs().max()))))
+
+
+def test_a_question_of_all_is_learned_without_rounding_away():
+    "One question asked by a hundred thousand rows: its gradient is added up in 64 bits"
+    ties, f, h, omega, phi, *_ = drawn(0, 100_000, 2, 4, 2, 1, 1, 1, True)
+    low = [x.detach().float().requires_grad_() for x in (f, h, omega, phi)]
+    big = low[0].detach().double().requires_grad_()
+    exact, = torch.autograd.grad(age_attention_plain(big, low[1].detach().double(), ties, *(x.detach().double() for x in low[2:])).sum(), big)
+    mine, = torch.autograd.grad(age_attention(low[0], low[1], ties, low[2], low[3]).sum(), low[0])
+    assert (mine.double() - exact).abs().max() < 3e-7 * exact.abs().max()
+
+
 def test_double_precision_takes_the_plain_way_and_its_gradient_is_right():
     ties, f, h, omega, phi, keep, _ = drawn(1, 3, 4, 4, 2, 1, 2, 3, False)
     assert age_attention(f, h, ties, omega, phi).dtype == torch.float64
@@ -225,8 +269,10 @@ def test_double_precision_takes_the_plain_way_and_its_gradient_is_right():
 def test_ties_that_point_nowhere():
     ties = drawn(0, 3, 4, 4, 2, 1, 2, 3, False)[0]
     check_ties(ties, 4)
-    for change in (dict(nbr=ties.nbr + 4), dict(event=ties.event + 5), dict(count=ties.count + 9), dict(age=ties.age[:1])):
+    for change in (dict(nbr=ties.nbr + 4), dict(nbr=ties.nbr - 4), dict(event=ties.event + 5), dict(event=ties.event - 5), dict(count=ties.count + 9), dict(count=ties.count - 9), dict(age=ties.age[:1])):
         with pytest.raises(BadData): check_ties(Ties(**dict(vars(ties)) | change), 4)
+    for n in (2, 4):
+        with pytest.raises(BadParams, match='Fold them'): age_attention(torch.zeros(n, 2, 6), torch.zeros(4, 2), ties, torch.zeros(3), torch.zeros(3))
     with pytest.raises(BadParams, match='Fold them'): age_attention(torch.zeros(3, 2, 5), torch.zeros(4, 2), ties, torch.zeros(3), torch.zeros(3))
 
 

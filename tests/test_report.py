@@ -14,8 +14,10 @@ from gnn_quant.features.target import make_target
 from gnn_quant.graph.events import correlation_events, edges_on
 from gnn_quant.market import Costs, fold, orders_for_tomorrow
 from gnn_quant.report.index import index_page, link
+from gnn_quant.report.ladder import ladder_page
+from gnn_quant.report.links import PUBLISHED, links_page
 from gnn_quant.report.markup import loads, num, text
-from gnn_quant.report.page import TearSheet, alarms, compare, judge, judgement, tearsheet
+from gnn_quant.report.page import TearSheet, alarms, compare, ic_frame, ic_gaps, judge, judgement, tearsheet, unfilled_words
 from gnn_quant.report.quantstats import align, metric_rows, qs_parts, tail_risk
 from gnn_quant.report.verdict import Gap, best_of, sharpe, sharpe_draws, sharpe_gaps, stationary_rows, verdict
 
@@ -378,8 +380,40 @@ def test_the_page_is_in_the_promised_order(sheet):
     heads = re.findall(r'<h2>(.*?)</h2>', html)
     assert heads[:12] == ['Side by side', 'Growth and drawdown', 'Information coefficient over time', 'Learning', 'What ran', 'Data', 'Costs and fills', 'Walk-forward',
                           'Agreement of engines', 'Features', 'Caveats of the data', 'Trials']
+    assert 'Two independent engines differ by at most 2e-09 in currency' in words(html) and 'of any of the 1 equity curves' in words(html)
     assert heads[12] == 'Graph on the last date' and all(h.startswith('QuantStats') for h in heads[13:]) and len(heads) > 14
     assert html.index('class=verdict') < html.index('<h2>') and '2e-09 in currency' in html and 'next row&#39;s open' in html
+
+
+def test_parameters_have_units_and_no_brackets(sheet, quick):
+    html = words(tearsheet(replace(sheet, run={'id': 'r1', 'train models': ['tgat', 'ridge'], 'signals slippage': .0005, 'signals target_vol': .1, 'backtest cash': 1e6, 'train tensorboard': False})))
+    assert all(w in html for w in ('tgat, ridge', '5 bp of the price, one way', '10 % a year', '1,000,000 in currency', 'commission 5 bp and slippage 5 bp of the traded value, one way')) and "['tgat'" not in html
+
+
+def test_an_order_that_was_not_filled_has_its_reason(sheet, page):
+    led = sheet.strategies['equal weight']
+    said = re.search(r'equal weight, orders (.*?) Walk-forward', words(page))[1]
+    assert len(led.unfilled) and said.startswith(f'{len(led.unfilled):,} not or not wholly filled, of ') and f'{len(led.unfilled):,} out of cash (prices rose' in said and 'of what it wanted' in said
+    holes = BARS.copy()
+    holes.loc[BARS.index[200:203], ('Open', 'AAA')] = np.nan
+    assert 'no price at the fill' in unfilled_words(fold(EQUAL, holes, Costs()))
+
+
+def test_a_difference_in_rank_ic_has_its_interval(sheet, quick):
+    score = sheet.scores['TGAT']
+    noisy = score + 3 * score.std(axis=None) * pd.DataFrame(np.random.default_rng(0).normal(size=score.shape), score.index, score.columns)
+    html = words(tearsheet(replace(sheet, scores={'edge-free twin': noisy, 'TGAT': score})))
+    assert 'Paired differences in rank IC' in html and 'Paired differences in rank IC' not in words(tearsheet(sheet)), 'one score has nothing to be compared with'
+    ic = ic_frame(replace(sheet, scores={'TGAT': score, 'edge-free twin': noisy}), PX.index)
+    (peer, own, g), = ic_gaps(ic, 5, draws=300)
+    assert peer == 'edge-free twin' and np.isclose(g.diff, ic['TGAT'].mean() - ic['edge-free twin'].mean()) and g.lo < g.diff < g.hi
+    assert ic_gaps(ic.iloc[:50], 5)[0][2].side == 'short' and ic_gaps(ic[['TGAT', 'TGAT']].set_axis(['a', 'b'], axis=1), 5, draws=50)[0][2].diff == 0
+
+
+def test_a_model_fitted_in_one_step_has_no_dot_among_the_curves():
+    from gnn_quant.report.charts import learning_chart
+    h = pd.DataFrame(dict(model=['tgat', 'tgat', 'ridge'], fold=0, epoch=[1, 2, 1], train_loss=[1., .5, .3]))
+    assert learning_chart(h) == learning_chart(h[h['model'] == 'tgat']) and 'ridge' in learning_chart(h[h['model'] == 'ridge'])
 
 
 def test_what_was_not_given_is_said(page):
@@ -413,6 +447,23 @@ def test_failed_and_interrupted_runs_stand_in_the_index():
     assert 'Sharpe 0.4812' in html and loads(html) == [] and index_page(RUNS[::-1]) == html
 
 
+def test_counts_are_written_out_and_times_are_not_broken():
+    html = index_page([dict(name='graph', status='finished', asof='2020-01-18T070424', started='2026-01-01 10:00:00', figures={'events': 24780, 'cash': 1e6, 'kept': .250549, 'on': True})])
+    assert 'events 24,780, cash 1,000,000, kept 0.2505, on True' in html and 'e+0' not in html
+    assert '<td class=d>2020-01-18<br>07:04:24</td>' in html and '.d{white-space:nowrap}' in html
+
+
+def test_the_model_under_judgement_comes_first_and_any_page_is_linked():
+    from gnn_quant.runs.engine import facts_of
+    from gnn_quant.runs.folders import Run
+    models = ['lightgbm', 'edge_free', 'ridge', 'tgat', 'mlp', 'gru']
+    m = dict(run='study', id='x', status='finished', models=models, metrics={f'{k} rank IC': .01 for k in sorted(models)} | dict(data='us20', folds=9), files={'study.ipynb': '', 'b.html': '', 'a.html': '', 'checkpoints/z.html': ''})
+    from pathlib import Path
+    told = facts_of(Run(Path('/r/study/2020/x'), m, 'finished'))
+    assert list(told['figures'])[:3] == ['tgat rank IC', 'edge_free rank IC', 'lightgbm rank IC'] and len(told['figures']) == 6 and told['page'] == 'study/2020/x/a.html'
+    assert facts_of(Run(Path('/r/study/2020/x'), m | dict(files={'study.ipynb': ''}), 'finished'))['page'] == ''
+
+
 def test_an_empty_index_says_so():
     html = index_page([])
     assert 'No run yet' in html and '<table' not in html and loads(html) == []
@@ -427,3 +478,48 @@ def test_the_index_needs_neither_quantstats_nor_matplotlib():
     import sys
     code = "import sys, gnn_quant.report.index; bad = {'quantstats', 'matplotlib', 'torch', 'statsmodels'} & set(sys.modules); assert not bad, bad"
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+# --- ladder and links ----------------------------------------------------------------------------------------------------
+
+def ladder_of(n):
+    t = pd.DataFrame({'seeds': 5, 'IC': .01, 'ICIR': .1, 'rank IC': .02, 't': 2., 'rank IC sd': .001, 'vs edge_free': .01, 'edge_free lo': .001, 'edge_free hi': .02, 'edge_free side': 'ahead', 'days': 100., 'names': 9.},
+                     index=pd.Index([f'rung {i}' for i in range(n - 1)] + ['tgat', 'edge_free'], name='model'))
+    t.loc['edge_free', ['vs edge_free', 'edge_free lo', 'edge_free hi']] = np.nan
+    return t
+
+
+def test_a_ladder_says_how_many_intervals_it_shows_and_where_it_is_simulated():
+    h = pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))
+    html = ladder_page(ladder_of(20), 'toy', 9, h, pd.DataFrame({'net Sharpe': [.5]}, ['tgat']), simulated=True, ran=dict(data='toy, content abc', costs='commission 5 bp'))
+    said = words(html)
+    assert '<h1>Ladder on toy</h1>' in html and said.count('20 intervals, not adjusted for their number') == 2 and said.count('They resample days, not seeds.') == 2
+    assert re.findall(r'<h2>(.*?)</h2>', html) == ['What was run', 'Rungs on SIMULATED prices', 'Differences on SIMULATED prices', 'After costs on SIMULATED prices']
+    assert 'commission 5 bp.' in said and 'toy, content abc' in said and loads(html) == [] and 'SIMULATED' not in ladder_page(ladder_of(2), 'us20', 9, h)
+
+
+def test_a_ladder_has_one_sign_for_what_does_not_apply():
+    row = re.search(r'<tr><th>edge_free</th>(.*?)</tr>', ladder_page(ladder_of(2), 'x', 1, pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))))[1]
+    cells = re.findall(r'<td[^>]*>(.*?)</td>', row)
+    assert cells[-1] == '–' and all(cells) and 'nan' not in row
+
+
+def test_later_fills_are_shown_where_given():
+    h = pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))
+    html = ladder_page(ladder_of(2), 'x', 1, h, later=pd.DataFrame({'rank_ic': [.0123], 't': [1.5]}, ['tgat']))
+    assert 'Filled one row later' in html and '0.0123' in html and '1.50' in html and 'Filled' not in ladder_page(ladder_of(2), 'x', 1, h)
+
+
+def test_published_links_never_stand_beside_simulated_ones():
+    t = pd.DataFrame({'test_ap': [80., 82.], 'test_auc': [81., 83.]}, pd.MultiIndex.from_tuples([('tgat', '0'), ('tgat', '1')], names=['model', 'seed']))
+    toy, own, uci = (words(links_page(t, None, dict(contacts='x'), *how)) for how in ((True, False), (False, False), (False, True)))
+    assert 'SIMULATED' in toy and '81.00' in toy and not any(str(v) in toy + own for v in PUBLISHED.values())
+    assert 'PUBLISHED, not made here' in uci and '79.63' in uci and 'SIMULATED' not in uci + own
+
+
+def test_the_links_run_leaves_a_page_and_a_table(tmp_settings):
+    from gnn_quant.runs.engine import page_of, run
+    r = run('links', dict(models=['tgat'], seeds=[0], epochs=2), tmp_settings, quiet=True)
+    html, csv = page_of(r).read_text(), pd.read_csv(r.path / 'links.csv')
+    assert page_of(r).name == 'links.html' and 'SIMULATED' in html and '76.20' not in html + (r.path / 'links.ipynb').read_text() and html.count('<svg') == 1
+    assert csv['model'].tolist() == ['edge_bank', 'tgat'] and csv['test_ap'].between(0, 100).all()

@@ -80,6 +80,22 @@ def test_any_window_builder_streams_to_the_last_bit(builder, extra, params):
     assert len(batch) and same(replay(stream, bars), batch)
 
 
+@given(seed=SEED, window=st.integers(3, 30), every=st.integers(1, 9), keep=st.sampled_from(['mst', 'pmfg']), kind=st.sampled_from(['rolling', 'ewma', 'partial']), n=st.integers(2, 9))
+@FEW
+def test_trees_and_planar_graphs_stream_to_the_last_bit(seed, window, every, keep, kind, n):
+    "On whatever is known: names that come and go, a constant price, two names that move as one, too few names for a triangle"
+    bars, how = gappy(seed, n=max(n, 4)), dict(kind=kind, keep=keep, window=window)
+    bars = bars.iloc[:, :n]
+    batch = similarity_events(bars, every=every, **how)
+    stream = StreamingBuilder(names(bars), similarity_events, depth=window + 1, every=every, fields=batch.fields, **how)
+    half = bars.iloc[:len(bars) // 2]
+    first = replay(stream, half)
+    stream.restore(stream.snapshot())
+    assert same(merge(first, replay(stream, bars.iloc[len(half):])), batch) and (len(batch) or n < 4)
+    pairs = pd.Series(np.minimum(batch.src, batch.dst) * n + np.maximum(batch.src, batch.dst)).groupby(batch.t).nunique()
+    assert not len(batch) or pairs.max() <= (3 * (n - 2) if keep == 'pmfg' and n > 2 else n - 1)
+
+
 @given(seed=SEED, every=st.integers(1, 6))
 @FEW
 def test_merged_relations_come_out_in_the_order_of_merge(seed, every):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, instants, toy_symbols
+from gnn_quant.evidence.planted import planted_models, planted_task
 from gnn_quant.features.target import Target
 from gnn_quant.graph.events import make_events, take
 from gnn_quant.graph.rewire import moved, relabel, rewire
@@ -14,6 +15,7 @@ from gnn_quant.models.losses import LOSSES, as_targets, horizon_loss, log_varian
 from gnn_quant.models.panel import Panel, Wiring, as_device, tie_ages
 from gnn_quant.models.panel_net import with_mask
 from gnn_quant.models.tgat import TGAT, TGATNet, TGATParams
+from gnn_quant.models.time_encoding import TimeEncoding
 from gnn_quant.models.train import Scaler, rank_ic
 
 DAY = 86_400 * 10**9
@@ -193,23 +195,11 @@ def test_ages_are_numbered_exactly(simultaneous, seed):
 
 # ---- twins
 
-def diffusion(seed=0, n=12, t=150, k=2, every=25):
-    "SIMULATED: the label of a row is the mean feature of two neighbours, redrawn every few rows, plus noise; own features say nothing"
-    rng, idx, names = np.random.default_rng(seed), pd.bdate_range('2020-01-01', periods=t, name='date'), toy_symbols(n)
-    f, told = rng.normal(size=(t, n)), np.empty((t, n, k), int)
-    for s in range(t): told[s] = told[s - 1] if s % every else [(i + 1 + rng.choice(n - 1, k, replace=False)) % n for i in range(n)]
-    y = np.take_along_axis(f[:, None], told, 2).mean(2) + .3 * rng.normal(size=(t, n))
-    at = np.arange(0, t, 5)
-    e = make_events(told[at].ravel(), np.tile(np.repeat(np.arange(n), k), len(at)), np.repeat(instants(idx[at]), n * k), np.ones((len(at) * n * k, 1)), names, ['tie'])
-    return pd.concat({'f': frame(f, idx, names)}, axis=1, names=['feature', 'symbol']), e, Target(frame(y, idx, names), 1), idx
-
-
 @pytest.mark.parametrize('seed', [0, 1, 2])
 def test_a_planted_diffusion_is_found_by_the_edges_and_by_neither_twin(seed):
-    x, e, y, idx = diffusion(seed)
-    how = dict(width=16, neighbors=2, seed=seed, schedule=dict(epochs=12, patience=12, lr=1e-2, batch_rows=16))
-    ic = lambda **p: float(rank_ic(TGAT(**how, **p).fit(x, e, y, idx[:90], idx[92:110]).predict(x, e, idx[112:]), y.frame).mean())
-    found, free, wrong = ic(), ic(edge_free=True), ic(rewired=True)
+    task = planted_task(.85, seed=seed)
+    ic = lambda make: float(rank_ic(make(seed=seed).fit(task.x, task.events, task.y, task.fold.train, task.fold.valid).predict(task.x, task.events, task.fold.test), task.y.frame).mean())
+    found, free, wrong = (ic(make) for make in planted_models(('tgat', 'edge_free', 'rewired')).values())
     assert found > .6 and abs(free) < .3 and abs(wrong) < .35 and found - max(free, wrong) > .4, (found, free, wrong)
 
 
@@ -228,6 +218,34 @@ def test_a_twin_that_would_be_the_model_itself_is_refused(data):
     alone = take(e, np.unique(e.t, return_index=True)[1])
     with pytest.raises(BadData, match='can get another partner'): fitted((x, alone, y, idx), rewired=True)
     with pytest.raises(BadParams, match='edge_free and rewired'): TGAT(edge_free=True, rewired=True)
+
+# ---- who is asked, and by what clock
+
+def test_a_fixed_clock_stays_and_a_learned_one_moves():
+    t = planted_task(.5, n=8, t=80)
+    def omega(clock):
+        m = TGAT(width=8, layers=1, neighbors=4, clock=clock, schedule=dict(epochs=2, lr=1e-2)).fit(t.x, t.events, t.y, t.x.index[:40], t.x.index[44:60])
+        return m.net.time.omega.detach().numpy().copy(), TimeEncoding(m.how.time_dim).omega.detach().numpy()
+    assert np.array_equal(*omega('fixed')) and not np.allclose(*omega('learned'), rtol=1e-3)
+
+
+def test_partners_are_heard_once_and_the_past_of_a_score_does_not_move():
+    t = planted_task(.5, n=8, t=80)
+    rows = t.x.index
+    m = TGAT(width=8, layers=2, neighbors=5, sampling='partners', schedule=dict(epochs=1)).fit(t.x, t.events, t.y, rows[:40], rows[44:60])
+    for r in (3, 30, 79):
+        for nbr, mask in zip(*(getattr(m._wiring(t.events).asked(np.arange(8), np.full(8, instants(rows)[r] + 1))[0][0][2], k) for k in ('nbr', 'mask'))):
+            assert len(set(nbr[mask])) == mask.sum()
+    cut = rows[65]
+    assert m.predict(t.x.loc[:cut], t.events.until(cut), rows[:66]).equals(m.predict(t.x, t.events, rows).loc[:cut])
+    paper = TGAT(width=8, layers=2, neighbors=5, sampling='partners', neighbor_time='event', schedule=dict(epochs=1)).fit(t.x, t.events, t.y, rows[:40], rows[44:60])
+    assert paper.predict(t.x, t.events, rows[60:]).notna().all(axis=None)
+
+
+def test_unknown_clocks_and_samplings_are_refused():
+    for bad in (dict(clock='sundial'), dict(sampling='best')):
+        with pytest.raises(BadParams, match=next(iter(bad))): TGAT(**bad)
+
 
 # ---- rewiring
 

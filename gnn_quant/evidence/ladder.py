@@ -144,13 +144,14 @@ def seed_matters(
     return a != b
 
 # %% ../../nbs/78_evidence.ladder.ipynb #b3b0290f
-def _check_kinds(events, model):
+def _check_kinds(events, model, params):
     known, has = model_params(model), {f[3:] for f in events.fields if f.startswith('is_')}
-    if 'neighbors' in known and 'keep' not in known and has & {'group', 'wiki'} and has & {'corr', 'peers'}:
+    buries = 'neighbors' in known and 'keep' not in known and not make_model(model, **params).by_relation
+    if buries and has & {'group', 'wiki'} and has & {'corr', 'peers'}:
         raise BadParams(f'ladder: {model} asks for the most recent events of all kinds together, and refreshed edges would bury those told once. '
-                        f"Give networks one sort of edges: group and wiki, or corr and peers; they have {', '.join(sorted(has))}.")
+                        f"Give it one sort of edges: group and wiki, or corr and peers; these have {', '.join(sorted(has))}.")
 
-#| export
+# %% ../../nbs/78_evidence.ladder.ipynb #dfaf13cc
 def run_rung(
     task: Task,
     model: str, # name in the zoo
@@ -159,7 +160,7 @@ def run_rung(
     home: Path | None = None, # keep finished folds and half-finished trainings there
 ) -> tuple: # (T, N) scores, history
     "One model with one seed over all folds"
-    _check_kinds(task.events, model)
+    _check_kinds(task.events, model, params)
     own = dict(params) | (dict(seed=seed) if 'seed' in model_params(model) else {})
     w = run_walk_forward(lambda s: make_model(model, **own), task.x, task.events, task.y, task.folds, seed, home)
     return w.scores, w.history

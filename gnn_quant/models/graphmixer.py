@@ -12,7 +12,7 @@ import numpy as np, torch
 from torch import nn
 from torch.nn import functional as F
 from ..core import BadParams, query_instants
-from ..graph.neighbors import NeighborIndex
+from ..graph.slots import SlotIndex
 from .link import Encoder
 from .panel_net import NetParams, PanelNet, with_mask
 from .train import feature_array
@@ -90,7 +90,7 @@ def mean_of(
 @dataclass(frozen=True)
 class GraphMixerParams(NetParams):
     "What makes one GraphMixer differ from another; `BadParams` when a value makes no sense"
-    neighbors: int = 10 # slots: most recent events of a name
+    neighbors: int = 10 # most recent events of a name, of each relation
     blocks: int = 2
     channels: int = 16 # of a token
     time_dim: int = 8 # numbers in the encoding of an age
@@ -107,10 +107,11 @@ class MixerNet(nn.Module):
         d_msg: int,
         outs: int,
         how: GraphMixerParams,
+        slots: int, # tokens, of all relations
     ):
         super().__init__()
         self.encode = nn.Sequential(nn.Linear(2 * d_in, how.width), nn.ReLU())
-        self.links = LinkEncoder(d_msg, how.neighbors, how.channels, FixedTime(how.time_dim), how.blocks, how.dropout)
+        self.links = LinkEncoder(d_msg, slots, how.channels, FixedTime(how.time_dim), how.blocks, how.dropout)
         self.join = nn.Sequential(nn.Linear(how.channels + how.width, how.width), nn.ReLU(), nn.Linear(how.width, outs))
     def forward(self,
         x: torch.Tensor, # (Q, d_in) scaled features; NaN = not known
@@ -125,9 +126,9 @@ class MixerNet(nn.Module):
 # %% ../../nbs/40_models.graphmixer.ipynb #3914dd72
 class MixerPanel:
     "Scaled features and the neighbour index of one features frame and its events"
-    def __init__(self, x, events, scale, msg_scale, k):
+    def __init__(self, x, events, scale, msg_scale, k, types=()):
         self.x, self.clock, self.k = scale(feature_array(x)), query_instants(x.index), k
-        self.index = NeighborIndex(events)
+        self.index = SlotIndex(events, types)
         self.msg = np.vstack([msg_scale(events.msg), np.zeros((1, events.msg.shape[1]), np.float32)])
     def batch(self,
         rows: np.ndarray, # (B,) positions of rows
@@ -141,10 +142,10 @@ class MixerPanel:
 # %% ../../nbs/40_models.graphmixer.ipynb #0a2c6db9
 class GraphMixer(PanelNet):
     "GraphMixer (Cong et al. 2023) behind the model contract; takes the fields of `GraphMixerParams`"
-    name, reads_graph, Params = 'graphmixer', True, GraphMixerParams
-    def _network(self, d_in, d_msg, outs): return MixerNet(d_in, d_msg, outs, self.how)
-    def _panel(self, x, events): return MixerPanel(x, events, self.scale, self.msg_scale, self.how.neighbors)
-    def _per_name(self): return self.how.neighbors
+    name, reads_graph, Params, by_relation = 'graphmixer', True, GraphMixerParams, True
+    def _network(self, d_in, d_msg, outs): return MixerNet(d_in, d_msg, outs, self.how, self._slots())
+    def _panel(self, x, events): return MixerPanel(x, events, self.scale, self.msg_scale, self.how.neighbors, self.types)
+    def _per_name(self): return self._slots()
 
 # %% ../../nbs/40_models.graphmixer.ipynb #6b6551f6
 class MixerLinks(Encoder):

@@ -18,7 +18,7 @@ from ..core import BadData, BadParams
 from ..graph.events import Events
 from ..graph.neighbors import NeighborIndex, distinct
 from .link_data import PARTS, LinkTask, fresh_strangers, link_metrics, strangers
-from .train import load_checkpoint, save_checkpoint, steady, watch
+from .train import copied_weights, load_checkpoint, pack, save_checkpoint, steady, unpack, watch
 
 # %% ../../nbs/40_models.link.ipynb #00d450af
 class Encoder(nn.Module):
@@ -180,8 +180,10 @@ def fit_links(
         net = LinkNet(make())
         opt = torch.optim.Adam(net.parameters(), lr=how.lr, fused=True)
         meta = asdict(how) | dict(net.encoder.params) | dict(task=task_name(task), seed=seed)
-        kept = load_checkpoint(checkpoint, meta) if checkpoint else None
-        best, wait, history = _unpack(kept, net, opt) if kept else (None, 0, [])
+        best, wait, history = None, 0, []
+        if kept := load_checkpoint(checkpoint, meta) if checkpoint else None:
+            unpack(kept, net, opt)
+            best, wait, history = (kept[k] for k in ('best', 'wait', 'history'))
         for epoch in watch(range(len(history), how.epochs), 'epochs', progress):
             if wait >= how.patience: break
             loss = _epoch(net, opt, task, seed, epoch)
@@ -189,20 +191,10 @@ def fit_links(
             history.append([epoch + 1, loss, m['ap'], m['auc']])
             better = best is None or (m['ap'] >= best['ap'] and m['auc'] >= best['auc'])
             wait = 0 if better else wait + 1
-            if better: best = dict(ap=m['ap'], auc=m['auc'], net={k: v.clone() for k, v in net.state_dict().items()})
-            if checkpoint: save_checkpoint(checkpoint, _pack(net, opt, best, wait, history), meta)
+            if better: best = dict(ap=m['ap'], auc=m['auc'], net=copied_weights(net))
+            if checkpoint: save_checkpoint(checkpoint, pack(net, opt, best=best, wait=wait, history=history), meta)
     net.load_state_dict(best['net'])
     return LinkFit(net, pd.DataFrame(history, columns=['epoch', 'loss', 'ap', 'auc']), time.perf_counter() - start)
-
-# %% ../../nbs/40_models.link.ipynb #3ae466e8
-def _pack(net, opt, best, wait, history):
-    return dict(net=net.state_dict(), opt=opt.state_dict(), rng=torch.get_rng_state(), best=best, wait=wait, history=history)
-
-def _unpack(state, net, opt):
-    net.load_state_dict(state['net'])
-    opt.load_state_dict(state['opt'])
-    torch.set_rng_state(state['rng'])
-    return state['best'], state['wait'], state['history']
 
 # %% ../../nbs/40_models.link.ipynb #a9b8027b
 def link_row(

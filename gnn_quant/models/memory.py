@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np, torch
 from torch import nn
 from ..core import BadParams, query_instants
-from ..graph.neighbors import NeighborIndex
+from ..graph.slots import SlotIndex
 from .attention import TemporalAttention
 from .graphmixer import FixedTime, mean_of
 from .link import Encoder
@@ -127,7 +127,7 @@ class MemoryLinks(Encoder):
 class TGNParams(NetParams):
     "What makes one TGN differ from another; `BadParams` when a value makes no sense"
     window: int = 5 # rows that a memory reaches back, the asking row included
-    neighbors: int = 10 # most recent events of a name
+    neighbors: int = 10 # most recent events of a name, of each relation
     time_dim: int = 8 # numbers in the encoding of an age
     def __post_init__(self):
         super().__post_init__()
@@ -163,9 +163,9 @@ class MemoryNet(nn.Module):
 # %% ../../nbs/40_models.memory.ipynb #6411d009
 class MemoryPanel:
     "What each row of a features frame knows of itself and of its neighbours"
-    def __init__(self, x, events, scale, msg_scale, how):
+    def __init__(self, x, events, scale, msg_scale, how, types=()):
         self.x, self.clock, self.how = scale(feature_array(x)), query_instants(x.index), how
-        self.index, self.code, self.kept = NeighborIndex(events), FixedTime(how.time_dim), {}
+        self.index, self.code, self.kept = SlotIndex(events, types), FixedTime(how.time_dim), {}
         self.msg = np.vstack([msg_scale(events.msg), np.zeros((1, events.msg.shape[1]), np.float32)])
     def row(self,
         r: int, # position of a row
@@ -192,7 +192,7 @@ class MemoryPanel:
 # %% ../../nbs/40_models.memory.ipynb #23a3bb3c
 class TGN(PanelNet):
     "TGN-style memory (Rossi et al. 2020) of bounded length behind the model contract; takes the fields of `TGNParams`"
-    name, reads_graph, Params = 'tgn', True, TGNParams
+    name, reads_graph, Params, by_relation = 'tgn', True, TGNParams, True
     def _network(self, d_in, d_msg, outs): return MemoryNet(d_in, d_msg + self.how.time_dim, outs, self.how)
-    def _panel(self, x, events): return MemoryPanel(x, events, self.scale, self.msg_scale, self.how)
-    def _per_name(self): return self.how.neighbors * self.how.window
+    def _panel(self, x, events): return MemoryPanel(x, events, self.scale, self.msg_scale, self.how, self.types)
+    def _per_name(self): return self._slots() * self.how.window

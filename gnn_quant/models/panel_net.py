@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np, pandas as pd, torch
 from torch import nn
 from ..core import BadParams, instants
+from ..graph.slots import slot_types
 from .contract import PanelModel
 from .losses import LOSSES, check_weights, horizon_loss, outputs_of
 from .task import Scaler, as_scores, feature_array, input_names, label_ranks, rank_ic, symbols_of
@@ -69,7 +70,7 @@ def heads(
 # %% ../../nbs/40_models.panel_net.ipynb #92967377
 class PanelNet(PanelModel):
     "A network behind the model contract; takes the fields of its `Params`"
-    Params, net = NetParams, None
+    Params, net, types, by_relation = NetParams, None, (), False
     def __init__(self, **params):
         known = self.Params.__dataclass_fields__
         odd = [k for k in params if k not in known]
@@ -83,11 +84,13 @@ class PanelNet(PanelModel):
     def _network(self, d_in, d_msg, outs): raise NotImplementedError
     def _panel(self, x, events): raise NotImplementedError
     def _per_name(self): return 1
+    def _slots(self): return self.how.neighbors * max(1, len(self.types))
 
     def _learn(self, x, events, ys, train, valid, checkpoint, progress):
         check_weights(self.how.horizon_weights, len(ys))
         self.scale = Scaler.fit(feature_array(x.loc[train]))
         self.msg_scale = message_scaler(events, train) if self.reads_graph else None
+        self.types = slot_types(events, train[-1]) if self.reads_graph else ()
         with steady(self.how.seed):
             self.net = self._network(len(self.columns), len(self.fields), len(ys) * outputs_of(self.how.loss))
             panel, label = self._panel(x, events), np.stack([np.array(label_ranks(x, y), dtype=np.float32) for y in ys])
@@ -95,7 +98,10 @@ class PanelNet(PanelModel):
             return fit_network(
                 self.net, self._loss_of(panel, label), self._verdict(panel, x, ys[0], valid), rows[(np.isfinite(label[:, rows]).sum(2) >= 2).any(0)],
                 self.how.schedule, self._rows_at_once(x), checkpoint,
-                self.params | input_names(x, events if self.reads_graph else None, ys, train, valid) if checkpoint else None, progress)
+                self._belongs(x, events, ys, train, valid) if checkpoint else None, progress)
+
+    def _belongs(self, x, events, ys, train, valid):
+        return self.params | input_names(x, events if self.reads_graph else None, ys, train, valid) | dict(relations=', '.join(self.types))
 
     def _values(self, x, events, rows):
         with steady(self.how.seed): return self._score(self._panel(x, events), x, rows)

@@ -56,10 +56,11 @@ class TGATNet(nn.Module):
         d_msg: int,
         layers: int, width: int, heads: int, time_dim: int, dropout: float,
         outs: int = 1, # numbers a name
+        clock: str = 'learned', # or 'fixed': frequencies stay as they begin
     ):
         super().__init__()
         self.encode = nn.Sequential(nn.Linear(2 * d_in, width), nn.ReLU())
-        self.time = TimeEncoding(time_dim)
+        self.time = TimeEncoding(time_dim).requires_grad_(clock == 'learned')
         self.layers = nn.ModuleList(TemporalLayer(width, d_msg + time_dim, time_dim, heads, dropout) for _ in range(layers))
         self.score = nn.Linear(width, outs)
     def tie(self, hop): return torch.cat([hop.msg, self.time(hop.ages).index_select(0, hop.age.flatten()).view(*hop.age.shape, -1)], -1)
@@ -81,11 +82,12 @@ class TGATParams:
     layers: int = 2
     width: int = 32 # of a name's state in every layer
     heads: int = 2
-    neighbors: int = 10 # neighbours asked by each name
+    neighbors: int = 10 # neighbours asked by each name, of each relation
     time_dim: int = 8 # numbers in the encoding of an age
     dropout: float = .1
     neighbor_time: str = 'query' # read a neighbour at the 'query' row, or at the 'event' as in the paper
-    sampling: str = 'recent' # ask the most 'recent' neighbours, or 'uniform' over all earlier ones; always the same for a (name, row)
+    sampling: str = 'recent' # ask the most 'recent' events, different 'partners' of which each is heard once, or 'uniform' over all earlier events; always the same for a (name, row)
+    clock: str = 'learned' # frequencies of the encoding of ages: 'learned' as in the paper, or 'fixed'
     edge_free: bool = False # the twin without neighbours
     rewired: bool = False # the twin with other partners
     loss: str = 'ic' # one of `models.losses.LOSSES`
@@ -100,7 +102,7 @@ class TGATParams:
     def __post_init__(self):
         self._one_place()
         object.__setattr__(self, 'horizon_weights', tuple(self.horizon_weights))
-        for k, v in dict(neighbor_time=('query', 'event'), sampling=('recent', 'uniform'), loss=tuple(LOSSES), precision=('float32', 'bf16')).items():
+        for k, v in dict(neighbor_time=('query', 'event'), sampling=('recent', 'partners', 'uniform'), clock=('learned', 'fixed'), loss=tuple(LOSSES), precision=('float32', 'bf16')).items():
             if getattr(self, k) not in v: raise BadParams(f'TGAT: {k}={getattr(self, k)!r}. Use one of: {", ".join(v)}.')
         if not 0 <= self.dropout < 1: raise BadParams(f'TGAT: dropout={self.dropout}. Use a share from 0 to below 1.')
         if self.edge_free and self.rewired: raise BadParams('TGAT: edge_free and rewired. A twin has no edges, or other ones: choose.')
@@ -114,12 +116,12 @@ class TGATParams:
         object.__setattr__(self, 'schedule', replace(how, device='cpu', precision='float32'))
 
     @property
-    def net(self) -> dict: return {k: getattr(self, k) for k in ('layers', 'width', 'heads', 'time_dim', 'dropout')}
+    def net(self) -> dict: return {k: getattr(self, k) for k in ('layers', 'width', 'heads', 'time_dim', 'dropout', 'clock')}
 
 # %% ../../nbs/40_models.tgat.ipynb #2d9bff4b
 class TGAT(PanelNet):
     "Temporal graph attention behind the model contract; takes the fields of `TGATParams`"
-    Params, reads_graph, _kept = TGATParams, True, None
+    Params, reads_graph, by_relation, _kept = TGATParams, True, True, None
     def __init__(self, **params):
         self.name = 'tgat'
         super().__init__(**params)
@@ -164,7 +166,8 @@ class TGAT(PanelNet):
     def _wiring(self, events):
         if self._kept is None or self._kept[0] is not events or self._kept[1] is not self.msg_scale:
             seen, p = rewire(events, self.how.seed) if self.how.rewired else events, self.how
-            self._kept = events, self.msg_scale, Wiring(seen, self.msg_scale, p.neighbors, p.layers, p.neighbor_time, p.sampling, p.seed)
+            fused = as_device(p.device) == 'cpu' and p.precision == 'float32' and not p.compile
+            self._kept = events, self.msg_scale, Wiring(seen, self.msg_scale, p.neighbors, p.layers, p.neighbor_time, p.sampling, p.seed, self.types, fused)
         return self._kept[2]
     def _values(self, x, events, rows): return super()._values(x if self.how.neighbor_time == 'event' else x.loc[rows], events, rows)
     def _score(self, panel, x, rows): return self._read(run_rows(self.net, panel, x.index.get_indexer(rows), self._rows_at_once(x), self.how.precision))
@@ -174,5 +177,5 @@ class TGAT(PanelNet):
             with cast(panel.device, self.how.precision): out = self.net(*panel.batch(rows))
             return horizon_loss(self.how.loss, heads(out.float(), len(rows)), label[:, rows], self.how.horizon_weights)
         return loss
-    def _rows_at_once(self, x): return int(np.clip(self.how.max_edges // (len(symbols_of(x)) * self.how.neighbors), 1, 64))
+    def _rows_at_once(self, x): return int(np.clip(self.how.max_edges // (len(symbols_of(x)) * self._slots()), 1, 64))
     def __getstate__(self): return self.__dict__ | dict(_kept=None)

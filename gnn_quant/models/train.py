@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SAVE_SECONDS', 'steady', 'save_checkpoint', 'load_checkpoint', 'check_meta', 'Schedule', 'as_schedule', 'lr_at',
-           'carried', 'placed', 'check_finite', 'Training', 'Keeper', 'fit_network', 'watch']
+           'carried', 'placed', 'check_finite', 'pack', 'unpack', 'copied_weights', 'Training', 'Keeper', 'fit_network',
+           'watch']
 
 # %% ../../nbs/40_models.train.ipynb #12749245
 import contextlib, hashlib, io, math, os, time
@@ -184,6 +185,31 @@ def _step(net, opt, loss_of, rows, how, part_rows, epoch=1):
     opt.step()
     return total, norm
 
+# %% ../../nbs/40_models.train.ipynb #0787b944
+def pack(
+    net: torch.nn.Module,
+    opt: torch.optim.Optimizer,
+    **more, # what else a training has to know
+) -> dict: # for a checkpoint
+    "Where a training stands"
+    return dict(net=net.state_dict(), opt=opt.state_dict(), rng=torch.get_rng_state(), **more)
+
+def unpack(
+    state: dict, # from `pack`
+    net: torch.nn.Module,
+    opt: torch.optim.Optimizer,
+) -> None:
+    "Go back to where a training stood"
+    net.load_state_dict(state['net'])
+    opt.load_state_dict(state['opt'])
+    torch.set_rng_state(state['rng'])
+
+def copied_weights(
+    net: torch.nn.Module,
+) -> dict: # in main memory; later steps do not change it
+    "The weights as they are now"
+    return {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}
+
 # %% ../../nbs/40_models.train.ipynb #3532a835
 class Training:
     "A network in training, and all that its next step depends on"
@@ -202,15 +228,12 @@ class Training:
     def state(self) -> dict:
         "For a checkpoint"
         cuda = torch.cuda.get_rng_state_all() if any(p.is_cuda for p in self.net.parameters()) else []
-        return dict(net=self.net.state_dict(), opt=self.opt.state_dict(), rng=torch.get_rng_state(), cuda=cuda, best=self.best, wait=self.wait,
-                    history=self.history, order=self.order, taken=self.taken)
+        return pack(self.net, self.opt, cuda=cuda, best=self.best, wait=self.wait, history=self.history, order=self.order, taken=self.taken)
     def load(self,
         state: dict, # from `state`
     ) -> None:
         "Go back to where another process was"
-        self.net.load_state_dict(state['net'])
-        self.opt.load_state_dict(state['opt'])
-        torch.set_rng_state(state['rng'])
+        unpack(state, self.net, self.opt)
         if state['cuda']: torch.cuda.set_rng_state_all(state['cuda'])
         for k in ('best', 'wait', 'history', 'order', 'taken'): setattr(self, k, state[k])
     def epoch(self,
@@ -237,7 +260,7 @@ class Training:
         self.history.append([len(self.history) + 1, loss, check_finite(score, 'the verdict on the validation rows', len(self.history) + 1, self.rows), norm, lr])
         better = self.best is None or score > self.best['score']
         self.wait = 0 if better else self.wait + 1
-        if better: self.best = dict(score=score, net={k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()})
+        if better: self.best = dict(score=score, net=copied_weights(self.net))
     def table(self) -> pd.DataFrame: return pd.DataFrame(self.history, columns=['epoch', 'train_loss', 'valid_ic', 'grad_norm', 'lr'])
 
 # %% ../../nbs/40_models.train.ipynb #96c5c8c8

@@ -158,9 +158,11 @@ def code_name() -> str: # 8 hex digits
     sources = sorted(p for part in ('features', 'graph', 'models') for p in (home / part).glob('*.py'))
     return hashlib.sha256(b'\x1e'.join(p.read_bytes() for p in sources)).hexdigest()[:8]
 
-#| export
+# %% ../../nbs/40_models.walk_forward.ipynb #e2a1bad7
 def _tested(x, events, test):
     return dict(test=f'{test[0]}..{test[-1]} ({len(test)} rows)', features=frame_hash(x.loc[:test[-1]])[:16], events=events_name(events, test[-1]))
+
+def _fields(events): return '' if events is None else ', '.join(events.fields)
 
 # %% ../../nbs/40_models.walk_forward.ipynb #aa8669f8
 def _finished(home, meta, tested):
@@ -183,7 +185,7 @@ def run_fold(
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # scores of the test rows, history of the training
     "Fit on train, stop by valid, score test; or read what an earlier run has finished"
     if home is not None:
-        meta = json.loads(json.dumps(model.params | input_names(x, events, y, fold.train, fold.valid) | dict(code=code_name())))
+        meta = json.loads(json.dumps(model.params | input_names(x, events, y, fold.train, fold.valid) | dict(code=code_name(), fields=_fields(events))))
         tested = _tested(x, events, fold.test)
         done = _finished(home, meta, tested)
         if done: return done

@@ -4,20 +4,23 @@
 
 # %% auto #0
 __all__ = ['columns', 'TearSheet', 'Judged', 'fate_of', 'judge', 'ic_frame', 'leads', 'compare', 'shown', 'alarms', 'judgement',
-           'gap_table', 'words_table', 'head_part', 'compare_part', 'picture_part', 'fold_part', 'run_part',
-           'data_part', 'trial_part', 'graph_part', 'order_part', 'tearsheet']
+           'gap_table', 'ic_gaps', 'ic_table', 'words_table', 'head_part', 'compare_part', 'picture_part', 'fold_part',
+           'with_unit', 'unfilled_words', 'run_part', 'data_part', 'trial_part', 'graph_part', 'order_part',
+           'tearsheet']
 
 # %% ../../nbs/80_report.page.ipynb #71450669
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..backtest import drawdown, metrics, return_metrics
-from ..market import Ledger
+from ..evidence.ic import gap_of, resampled
+from ..market import Costs, Ledger
 from ..models.train import rank_ic
 from .charts import edges_chart, equity_chart, ic_chart, learning_chart
-from .markup import banner, facts, figure, items, loads, note, num, page, section, table, text
+from .ladder import rates_words
+from .markup import banner, facts, figure, items, loads, note, num, page, said, section, table, text
 from .quantstats import Aligned, align, quantstats_pages
-from .verdict import Gap, break_even_against, check_trials, clause, hac_t, luck, sharpe, sharpe_gaps, verdict
+from .verdict import Gap, _says, break_even_against, check_trials, clause, hac_t, luck, sharpe, sharpe_gaps, verdict
 
 # %% ../../nbs/80_report.page.ipynb #a3029cd1
 @dataclass(frozen=True, eq=False)
@@ -192,6 +195,28 @@ def gap_table(
     x = pd.DataFrame(rows, columns=['peer', 'its Sharpe', 'difference', '95 % interval', f'{name} is']).set_index('peer')
     return table(x, left=(f'{name} is',))
 
+# %% ../../nbs/80_report.page.ipynb #5ebd72ce
+def ic_gaps(
+    ic: pd.DataFrame, # (T, scores) rank IC a row; the first column is the one under judgement
+    horizon: int = 1, # rows of the label
+    draws: int = 2000,
+    seed: int = 0,
+) -> list: # (peer, its rank IC, `evidence.ic.Difference`), one a peer
+    "Paired differences in rank IC; no interval where there are fewer than five blocks of days"
+    known, block = ic.dropna(), max(10., 2. * horizon)
+    if ic.shape[1] < 2 or not len(known): return []
+    v = np.vstack([known.mean().to_numpy(), resampled(known, draws, block, seed)[0]])
+    return [(c, float(v[0, k]), gap_of(v[:, 0], v[:, k], len(known) < 5 * block)) for k, c in enumerate(known) if k]
+
+# %% ../../nbs/80_report.page.ipynb #86709faf
+def ic_table(
+    name: str,
+    gaps: list, # from `ic_gaps`
+) -> str:
+    "Paired differences in rank IC to every peer"
+    rows = [(p, num(own, '.4f'), num(g.diff, '+.4f'), f'{num(g.lo, "+.4f")} to {num(g.hi, "+.4f")}' if np.isfinite(g.lo) else '–', _says[g.side]) for p, own, g in gaps]
+    return table(pd.DataFrame(rows, columns=['peer', 'its rank IC', 'difference', '95 % interval', f'{name} is']).set_index('peer'), left=(f'{name} is',))
+
 # %% ../../nbs/80_report.page.ipynb #2498b417
 def words_table(
     x: pd.DataFrame, # any frame, also with two rows of headings
@@ -217,7 +242,9 @@ def compare_part(s: TearSheet, j: Judged, x: pd.DataFrame, gaps: list) -> str:
              f'{j.bench.name} is before costs. Turnover is bought plus sold over equity. Break-even: cost on each traded amount at which the mean return is gone; '
              + (f'lead break-even: at which the lead over {s.equal} is gone. ' if any('lead' in str(k) for k in side.index) else '') + 'IC t with Newey-West errors, lags = horizon.')
     why = 'Differences of Sharpe ratios on the same resampled rows (stationary bootstrap, mean block 21 rows; Politis & Romano 1994), not corrected for the number of comparisons.'
-    return section('Side by side', f'<div class=lead>{table(side)}</div>', note(words), '<h3>Paired differences</h3>' + gap_table(s.main, gaps) + note(why) if gaps else '')
+    ics = ic_gaps(ic_frame(s, j.ret.index).pipe(lambda f: f[[s.main, *(c for c in f if c != s.main)]] if s.main in f else f.iloc[:, :0]), s.target.horizon, s.draws, s.seed) if s.target is not None else []
+    also = '<h3>Paired differences in rank IC</h3>' + ic_table(s.main, ics) + note('The same resampled days for all (stationary bootstrap of days), not corrected for the number of comparisons; they resample days, not seeds.') if ics else ''
+    return section('Side by side', f'<div class=lead>{table(side)}</div>', note(words), '<h3>Paired differences in Sharpe</h3>' + gap_table(s.main, gaps) + note(why) if gaps else '', also)
 
 # %% ../../nbs/80_report.page.ipynb #f54c2107
 def picture_part(s: TearSheet, j: Judged) -> str:
@@ -226,7 +253,13 @@ def picture_part(s: TearSheet, j: Judged) -> str:
     grown = pd.concat([pd.DataFrame(1., j.bench.level.index[:1], level.columns), level])
     return (section('Growth and drawdown', figure(equity_chart(grown, grey=level.columns[-1]), 'Growth of one unit after costs on a log scale, and loss from the highest level so far.'))
             + (section('Information coefficient over time', figure(ic_chart(ic), 'Running sum of the rank IC of each row: a straight line is a steady one.')) if ic.notna().any(axis=None) else '')
-            + (section('Learning', figure(learning_chart(s.history), 'One line a model and fold, or a model and seed where there are several.')) if s.history is not None and len(s.history) else ''))
+            + (section('Learning', figure(learning_chart(s.history), f'One line a model and fold, or a model and seed where there are several.{_no_curve(s.history)}')) if s.history is not None and len(s.history) else ''))
+
+# %% ../../nbs/80_report.page.ipynb #086e5565
+def _no_curve(history):
+    if 'model' not in history: return ''
+    once = [m for m, g in history.groupby('model', sort=False) if g['epoch'].nunique() < 2]
+    return f' Fitted in one step, without a curve: {", ".join(map(str, once))}.' if 0 < len(once) < history['model'].nunique() else ''
 
 # %% ../../nbs/80_report.page.ipynb #19c92604
 def fold_part(
@@ -238,19 +271,47 @@ def fold_part(
     sizes = {k: f'{g["rows"].min():,} rows' if g['rows'].nunique() == 1 else f'{g["rows"].min():,} to {g["rows"].max():,} rows' for k, g in f.groupby('block', sort=False)}
     return facts({'folds': f['fold'].nunique()} | sizes) + f'<details><summary>All {f["fold"].nunique()} folds</summary>{words_table(folds)}</details>'
 
+# %% ../../nbs/80_report.page.ipynb #a4037406
+_units = dict(commission=(1e4, ' bp of the traded value, one way'), slippage=(1e4, ' bp of the price, one way'), borrow=(1e4, ' bp a year of what is short'), target_vol=(100, ' % a year'),
+              turnover=(100, ' % of equity a row, at most'), quantile=(100, ' % of the names'), cash=(1, ' in currency'))
+
+def with_unit(
+    name: str, # of a parameter; its last word is looked up
+    v,
+) -> str:
+    "A parameter in words, with its unit where that is known"
+    size, unit = _units.get(str(name).split(' ')[-1], (1, ''))
+    number = isinstance(v, (int, float, np.number)) and not isinstance(v, bool)
+    return said(round(v * size, 9) if number and size != 1 else v) + (unit if number else '')
+
+# %% ../../nbs/80_report.page.ipynb #2968d744
+def unfilled_words(
+    led: Ledger,
+) -> str: # '' where all orders were filled
+    "How many orders were not wholly filled, why, and how much they lacked"
+    u, n = led.unfilled, int((led.fills != 0).sum().sum())
+    if not len(u): return ''
+    part = u[u['filled'] != 0]
+    short = (1 - part['filled'] / part['wanted']).median()
+    said = [f'{k:,} {why}' for why, k in u['reason'].value_counts().sort_index().items()]
+    lacked = f'; {len(part):,} were filled in part, and the median one lacked {num(short, ".2g" if short < .0001 else ".2%")} of what it wanted' if len(part) else ''
+    cash = ' (prices rose between the decision and the fill, or the weights left nothing for costs)' if (u['reason'] == 'out of cash').any() else ''
+    return f'{len(u):,} not or not wholly filled, of {n + len(u) - len(part):,}: {", ".join(said)}{cash}{lacked}'
+
 # %% ../../nbs/80_report.page.ipynb #2d02dec6
 _filled = dict(Open="Orders decided at a row's close are filled at the next row's open.",
                Close="The data has no open: orders decided at a row's close are filled at the next row's close.")
 
 def run_part(s: TearSheet, j: Judged) -> str:
     "What ran, on what, at what cost, and how it was split"
-    cost = asdict(s.costs) if is_dataclass(s.costs) else dict(s.costs or {})
-    unfilled = {n: f'{len(led.unfilled):,} orders not or not wholly filled' for n, led in s.strategies.items() if len(led.unfilled)}
+    cost = dict(rates=rates_words(s.costs)) if isinstance(s.costs, Costs) else {k: with_unit(k, v) for k, v in (s.costs or {}).items()}
+    unfilled = {f'{n}, orders': unfilled_words(led) for n, led in s.strategies.items() if len(led.unfilled)}
     split = fold_part(s.folds) if s.folds is not None and len(s.folds) else note('Walk-forward folds: not given.')
-    agreed = {n: f'largest difference of two independent engines on any row {num(v, ".2g")} in currency' for n, v in s.agreement.items()}
-    return ('<div class=two>' + section('What ran', facts(s.run)) + section('Data', facts(s.data), facts({'benchmark': j.bench.note})) + '</div>'
+    worst = max(s.agreement, key=s.agreement.get, default=None)
+    agreed = f'Two independent engines differ by at most {num(s.agreement[worst], ".2g")} in currency on any row of any of the {len(s.agreement)} equity curves (that of {worst}).' if worst else ''
+    return ('<div class=two>' + section('What ran', facts({k: with_unit(k, v) for k, v in s.run.items()})) + section('Data', facts(s.data), facts({'benchmark': j.bench.note})) + '</div>'
             + section('Costs and fills', note(_filled[s.fill]), facts(cost) if cost else note('Costs: not given.'), facts(unfilled))
-            + section('Walk-forward', split, facts(s.design)) + section('Agreement of engines', facts(agreed) if agreed else note('Not given: the equity curve rests on one engine.')))
+            + section('Walk-forward', split, facts({k: f'{said(v)} rows' if k in ('horizon', 'span', 'purge', 'gap') else said(v) for k, v in s.design.items()})) + section('Agreement of engines', note(agreed) if agreed else note('Not given: the equity curve rests on one engine.')))
 
 # %% ../../nbs/80_report.page.ipynb #9dca9a86
 def data_part(s: TearSheet) -> str:

@@ -135,11 +135,12 @@ def latest(
 
 # %% ../../nbs/82_runs.folders.ipynb #fd66b9ad
 def find_run(
-    ref: str | Path, # a folder, an id or the beginning of one, or the name of a notebook (its newest finished run)
+    ref: str | Path, # a folder, its page, an id or the beginning of one, or the name of a notebook (its newest finished run)
     settings: Settings,
 ) -> Run: # in any state
     "The run somebody means; `BadParams` when it is none or more than one"
-    if (Path(ref) / 'manifest.json').is_file(): return read_run(ref)
+    folder = Path(ref).parent if Path(ref).suffix == '.html' else Path(ref)
+    if (folder / 'manifest.json').is_file(): return read_run(folder)
     runs = list_runs(settings)
     hits = [r for r in runs if r.id == str(ref)] or [r for r in runs if len(str(ref)) >= 4 and r.id.startswith(str(ref))]
     if len(hits) == 1: return hits[0]

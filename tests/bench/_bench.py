@@ -1,7 +1,9 @@
 "Shared by every benchmark: time ours beside a peer in turns, print a table, keep it as JSON"
-import gc, os, platform, statistics, subprocess, sys, time
+import gc, os, platform, subprocess, sys, time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import numpy as np
 
 from gnn_quant.store import write_json
 
@@ -10,11 +12,13 @@ SHOWN = ('numpy', 'pandas', 'pyarrow', 'numba', 'torch', 'torch-geometric', 'vec
 
 def seconds(fn, repeats=7):
     "Median seconds of a call after one warm-up"
-    return _in_turns(repeats, fn)[0]
+    return float(np.median(in_turns(repeats, fn)))
 
 
-def _in_turns(repeats, *fns):
-    for f in fns: f()
+def in_turns(repeats, *fns, warm=1):
+    "Seconds of each call, a list for each function; they are called in turns, so that a slow minute is nobody's alone"
+    for f in fns:
+        for _ in range(warm): f()
     took = [[] for _ in fns]
     gc.collect()
     for i in range(repeats):
@@ -23,12 +27,12 @@ def _in_turns(repeats, *fns):
             start = time.perf_counter()
             fns[k]()
             took[k].append(time.perf_counter() - start)
-    return [statistics.median(t) for t in took]
+    return took
 
 
 def ratio(case, n, ours_fn, peer_fn=None, unit='s', work=None, repeats=7):
     "A row: medians of both sides run in turns. With `work`, rates (work/s, more is better); without, seconds. A ratio above 1 means ours is better"
-    t = _in_turns(repeats, *([ours_fn] + ([peer_fn] if peer_fn else [])))
+    t = [float(np.median(x)) for x in in_turns(repeats, *([ours_fn] + ([peer_fn] if peer_fn else [])))]
     value = [work / x for x in t] if work else t
     best = None if not peer_fn else round(value[0] / value[1] if work else value[1] / value[0], 3)
     return dict(case=case, n=n, ours=value[0], peer=value[1] if peer_fn else None, unit=unit, ratio=best)

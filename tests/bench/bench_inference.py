@@ -1,12 +1,12 @@
 """Scores of one row, from the neighbour look-up to the number: a fitted TGAT at 50, 500 and 5,000 names, beside the same network with PyG's TransformerConv
 as its attention over the same neighbourhoods. Simulated panel. Run: python tests/bench/bench_inference.py [--quick]"""
-import argparse, gc, os, time
+import argparse, os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import numpy as np, pandas as pd, torch
 from torch_geometric.nn import TransformerConv
 
-from _bench import table
+from _bench import in_turns, table
 from gnn_quant.core import instants
 from gnn_quant.features.target import Target
 from gnn_quant.graph.events import make_events
@@ -56,16 +56,7 @@ class Peer(torch.nn.Module):
 
 def quantiles(repeats, *fns):
     "Median and 99th percentile in milliseconds of each, called in turns"
-    took = [[] for _ in fns]
-    for f in fns: f(); f()
-    gc.collect()
-    for i in range(repeats):
-        for j in range(len(fns)):
-            k = (i + j) % len(fns)
-            start = time.perf_counter()
-            fns[k]()
-            took[k].append(1e3 * (time.perf_counter() - start))
-    return [np.percentile(t, [50, 99]) for t in took]
+    return [np.percentile(1e3 * np.array(t), [50, 99]) for t in in_turns(repeats, *fns, warm=2)]
 
 
 def main(sizes, repeats, threads):

@@ -150,7 +150,7 @@ def main(quick, gpu):
     worst, repeats = check(), 5 if quick else 15
     if worst > 1e-5: raise SystemExit(f'the layers are not the same function: {worst:.1e}')
     rows = [r for a in ALLOCATORS for r in child('--allocator', a, *(['--quick'] if quick else []), env=TUNED if a == 'tuned' else {})]
-    if not quick: rows += list(memory_rows(SIZES[-1]))
+    if not quick: rows += [r for n in SIZES for r in memory_rows(n)]
     if gpu: rows += list(gpu_rows((5_000,) if quick else (5_000, 50_000), repeats))
     table('bench_tgat', rows, f'forward + backward, {K} neighbours, {WIDTH} -> {OUT} wide, {HEADS} heads, {D_EDGE} edge features; same threads and allocator for both; '
                               f'TransformerConv and padded rows are the same function as ours to {worst:.0e}, in values and gradients')

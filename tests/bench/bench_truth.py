@@ -8,19 +8,20 @@ import pandas as pd
 
 from gnn_quant.data.adjusted import load_adjusted
 from gnn_quant.data.ranking import full_max, load_ranking, past_max
-from gnn_quant.evidence.ic import common_cells, daily_ic, graph_sentence, hac_t
+from gnn_quant.evidence.ic import graph_sentence
 from gnn_quant.evidence.ladder import (RANKING_FEATURES, Task, cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task,
                                        run_ladder, seed_average, task_events)
 from gnn_quant.market import Costs
 from gnn_quant.models.walk_forward import Fold
 from gnn_quant.models.zoo import model_params
-from gnn_quant.report.ladder import ladder_cells, ladder_page
+from gnn_quant.report.ladder import ladder_cells, ladder_page, later_table, what_ran
 from gnn_quant.store import write_frame, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get('GNNQ_BENCH_DATA') or ROOT.parent / 'shared/data')
 QUICK = ['random', 'reversal', 'group_reversal', 'ridge', 'lightgbm', 'ridge_graph', 'lightgbm_graph']
-NETS = ['edge_free', 'tgat', 'rewired', 'mlp', 'gru', 'lstm', 'gatv2', 'rgcn', 'graphmixer', 'tgn']
+VARIANTS = dict(tgat_partners=('tgat', dict(sampling='partners', clock='fixed'))) # ages that differ, and an encoding that the optimiser leaves alone
+NETS = ['edge_free', 'tgat', 'tgat_partners', 'rewired', 'mlp', 'gru', 'lstm', 'gatv2', 'rgcn', 'graphmixer', 'tgn']
 SHORT = ['random', 'reversal', 'group_reversal', 'ridge', 'lightgbm', 'ridge_graph', 'lightgbm_graph', 'edge_free', 'tgat', 'rewired', 'gru']
 LEAKY = 'LEAKY, published normalisation: '
 
@@ -33,14 +34,16 @@ KNOWN = dict(
             'Rungs without "whole industry" and without "published inputs" read the 20 strongest peers of the industry; the network settings were chosen for them, by one seed each.'),
     sp500=('Survivors: the names are those of the S&P 500 of 2021, with their past; what left the index before is missing.',
            'The networks\' settings were chosen on NASDAQ labels of 2016: for the folds before 2017 that is a choice made with later data of the same market.'))
+REFERENCE = dict(nasdaq=('edge_free', 'lightgbm_graph', 'lightgbm_graph, whole industry'), sp500=('edge_free', 'lightgbm_graph'))
 TRIED = ROOT / 'tests/bench/truth_trials.csv'
 
 
 def params_of(name):
-    "Settings of a rung: one width and one schedule for all networks"
-    known = model_params(name)
-    if 'schedule' not in known: return {}
-    return {k: v for k, v in (NETWORK | (RECURRENT if name in ('gru', 'lstm') else {})).items() if k in known}
+    "Model and settings of a rung: one width and one schedule for all networks"
+    model, own = VARIANTS.get(name, (name, {}))
+    known = model_params(model)
+    if 'schedule' not in known: return model, own
+    return model, {k: v for k, v in (NETWORK | (RECURRENT if name in ('gru', 'lstm') else {})).items() if k in known} | own
 
 
 def names_of(text, short):
@@ -49,7 +52,7 @@ def names_of(text, short):
 
 def climb(task, names, seeds, home, tell):
     "The scores of all rungs, read back where they are finished"
-    return run_ladder(task, {m: (m, params_of(m)) for m in names}, tuple(range(seeds)), home, tell)
+    return run_ladder(task, {m: params_of(m) for m in names}, tuple(range(seeds)), home, tell)
 
 
 def fixed_rows(rs, task, home):
@@ -111,13 +114,6 @@ def mixed(scores):
     return out
 
 
-def later_ic(scores, task):
-    "Rank IC of the same decisions filled one row later"
-    cells = common_cells(scores, task.later.frame)
-    one = lambda seeds: pd.concat([daily_ic(s.loc[cells.index].where(cells), task.later.frame, 'rank') for s in seeds], axis=1).mean(axis=1)
-    return pd.DataFrame({m: dict(rank_ic=one(s).mean(), t=hac_t(one(s), 1)) for m, s in scores.items()}).T
-
-
 def single_only(table):
     "No difference for averages over seeds: one average against single trainings would be ahead of itself"
     rows = [m for m in table.index if m.endswith(('mean of seeds', 'average of all seeds'))]
@@ -126,21 +122,27 @@ def single_only(table):
     return table
 
 
-def report(name, task, scores, history, out, costs):
-    tables = {of: single_only(ladder_table(scores, task.y, of)) for of in ('rank IC', 'IC', 'ICIR')}
+def report(name, task, scores, history, out, rates):
+    "Tables as files and one page; the page says what was run"
+    tables = {of: single_only(ladder_table(scores, task.y, of, reference=REFERENCE[name])) for of in ('rank IC', 'IC', 'ICIR')}
     trials = sum(map(len, scores.values())) + (len(pd.read_csv(TRIED)) if TRIED.is_file() else 0)
-    earned = cost_table(scores, task.bars, Costs(5e-4, 5e-4), task.y.horizon) if costs else None
+    earned = cost_table(scores, task.bars, rates, task.y.horizon) if rates else None
+    later = later_table(scores, task) if task.later is not None else None
     notes = (*KNOWN.get(name, ()), f'{trials} trials: {sum(map(len, scores.values()))} rungs and seeds here, the rest on the validation rows when the networks\' settings were chosen.',
              *((f'Rows that begin with {LEAKY.strip(": ")} reproduce a published mistake and are no result.',) if any(k.startswith(LEAKY) for k in scores) else ()))
+    ran = what_ran(task, rates, networks=NETWORK, recurrent_networks=RECURRENT, variants={k: v[1] for k, v in VARIANTS.items()}, edges_for_each_name_and_date=TOP)
     for of, t in tables.items(): write_frame(t, out / f"truth_{name}_{of.replace(' ', '_').lower()}.parquet")
     write_text(ladder_cells(tables['rank IC']).to_csv(), out / f'truth_{name}.csv')
-    write_text(ladder_page(tables['rank IC'], task.name, trials, history, earned, task.caveats, task.simulated, notes=notes), out / f'truth_{name}.html')
-    write_json(dict(sentence={of: graph_sentence(t, of=of) for of, t in tables.items()}, trials=trials), out / f'truth_{name}.json')
-    with pd.option_context('display.width', 220, 'display.max_columns', 30, 'display.max_colwidth', 60):
+    for k, t in (('costs', earned), ('later', later)):
+        if t is not None: write_text(t.to_csv(float_format='%.5f'), out / f'truth_{name}_{k}.csv')
+    write_text(ladder_page(tables['rank IC'], task.name, trials, history, earned, task.caveats, task.simulated, notes=notes, ran=ran, later=later), out / f'truth_{name}.html')
+    sentences = {of: graph_sentence(t, of=of) for of, t in tables.items()}
+    write_json(dict(sentence=sentences, trials=trials, ran=ran, notes=[*task.caveats, *notes]), out / f'truth_{name}.json')
+    with pd.option_context('display.width', 240, 'display.max_columns', 30, 'display.max_colwidth', 60):
         print(ladder_cells(tables['rank IC']))
-        if task.later is not None: print('\nfilled one row later:', later_ic(scores, task).round(4), sep='\n')
+        if later is not None: print('\nfilled one row later:', later.round(4), sep='\n')
         if earned is not None: print('\nafter 10 bp a side:', earned.round(2), sep='\n')
-    for of, t in tables.items(): print(graph_sentence(t, of=of))
+    print(*sentences.values(), sep='\n')
 
 
 def main():
@@ -151,7 +153,7 @@ def main():
     p.add_argument('--out', default=str(ROOT / 'reports/bench'))
     a = p.parse_args()
     both = not (a.nasdaq or a.sp500)
-    for name, run, folder, wanted, costs in (('nasdaq', nasdaq, 'rsr_nasdaq', a.nasdaq or both, False), ('sp500', sp500, 'sp500_daily', a.sp500, True)):
+    for name, run, folder, wanted, rates in (('nasdaq', nasdaq, 'rsr_nasdaq', a.nasdaq or both, None), ('sp500', sp500, 'sp500_daily', a.sp500, Costs(5e-4, 5e-4))):
         if not wanted: continue
         if not (DATA / folder).is_dir():
             print(f'{name}: skipped, no folder {folder} in the shared data; set GNNQ_BENCH_DATA')
@@ -159,7 +161,7 @@ def main():
         home = Path(a.out) / 'truth' / name
         home.mkdir(parents=True, exist_ok=True)
         tell = lambda line: (print(line, flush=True), open(home / 'progress.log', 'a').write(line + '\n'))
-        report(name, *run(names_of(a.models, SHORT), a.seeds, home, tell), Path(a.out), costs)
+        report(name, *run(names_of(a.models, SHORT), a.seeds, home, tell), Path(a.out), rates)
 
 
 if __name__ == '__main__': main()

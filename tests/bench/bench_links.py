@@ -1,0 +1,82 @@
+"UCI messages: average precision of link prediction, seed by seed. Run: python tests/bench/bench_links.py [--models tgat,tgat_fixed,tgn,graphmixer] [--seeds 5] [--read] [--out reports/bench]"
+import argparse, os
+from pathlib import Path
+
+for k in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(k, '1')
+import pandas as pd
+
+from gnn_quant.models.graphmixer import MixerLinks
+from gnn_quant.models.link import LinkFit, LinkNet, LinkSchedule, fit_links, link_row, score_links, task_name
+from gnn_quant.models.link_data import PARTS, edge_bank, make_task, read_contacts
+from gnn_quant.models.link_tgat import TGATEncoder
+from gnn_quant.models.memory import MemoryLinks
+from gnn_quant.models.train import load_checkpoint, steady
+from gnn_quant.store import write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get('GNNQ_BENCH_DATA') or ROOT.parent / 'shared/data') / 'uci_messages/CollegeMsg.txt'
+NAMES = dict(tgat='TGAT as published', tgat_fixed='TGAT, fixed frequencies', tgn='TGN-style memory, fixed frequencies', graphmixer='GraphMixer')
+FIGURES = ['test_ap', 'test_auc', 'test_ap_pooled', 'new_test_ap', 'new_test_auc', 'valid_ap']
+
+
+def encoders(task):
+    return dict(tgat=TGATEncoder, tgat_fixed=lambda: TGATEncoder(clock='fixed'), tgn=lambda: MemoryLinks(len(task.events.symbols)), graphmixer=MixerLinks)
+
+
+def as_it_stands(make, task, how, path, seed):
+    "The best epoch of a training that was stopped; nothing is trained. None where there is no file"
+    with steady(seed):
+        net = LinkNet(make())
+        kept = load_checkpoint(path, how.__dict__ | dict(net.encoder.params) | dict(task=task_name(task), seed=seed))
+    if not kept: return None
+    net.load_state_dict(kept['best']['net'])
+    return LinkFit(net, pd.DataFrame(kept['history'], columns=['epoch', 'loss', 'ap', 'auc']), 0.)
+
+
+def rows(names, seeds, home, read):
+    task, how = make_task(read_contacts(DATA).events), LinkSchedule()
+    yield dict(model='EdgeBank', seed=0, ended=True) | link_row({p: edge_bank(task, p) for p in PARTS[1:]})
+    for m in names:
+        for seed in range(seeds):
+            path, make = home / f'{m}_seed{seed}.ckpt', encoders(task)[m]
+            fit = as_it_stands(make, task, how, path, seed) if read else fit_links(make, task, how, path, seed, progress=True)
+            if fit is None: continue
+            best = int(fit.history['ap'].idxmax()) + 1
+            ended = len(fit.history) == how.epochs or bool(waited(fit.history) >= how.patience)
+            yield dict(model=NAMES[m], seed=seed, epochs=len(fit.history), best_epoch=best, ended=ended) | link_row({p: score_links(fit.net, task, p) for p in PARTS[1:]})
+
+
+def waited(history):
+    "Epochs since validation was better in both figures, as `fit_links` counts them"
+    ap, auc, wait = -1., -1., 0
+    for a, u in zip(history['ap'], history['auc']):
+        better = a >= ap and u >= auc
+        ap, auc, wait = (a, u, 0) if better else (ap, auc, wait + 1)
+    return wait
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument('--models', default='', help='comma-separated, among ' + ', '.join(NAMES) + '; none = EdgeBank alone. TGAT takes 10 to 15 minutes a seed on one core, GraphMixer hours')
+    p.add_argument('--seeds', type=int, default=5)
+    p.add_argument('--read', action='store_true', help='report stopped trainings as they stand, and train nothing')
+    p.add_argument('--out', default=str(ROOT / 'reports/bench'))
+    a = p.parse_args()
+    if not DATA.is_file():
+        print(f'skipped: no file {DATA.name} in the shared data; set GNNQ_BENCH_DATA')
+        return
+    names = [m.strip() for m in a.models.split(',') if m.strip()]
+    odd = [m for m in names if m not in NAMES]
+    if odd: p.error(f"unknown model {odd[0]!r}: use {', '.join(NAMES)}")
+    home = Path(a.out) / 'truth' / 'uci'
+    home.mkdir(parents=True, exist_ok=True)
+    got = []
+    for r in rows(names, a.seeds, home, a.read):
+        got.append(r)
+        print({k: round(v, 2) if isinstance(v, float) else v for k, v in r.items() if k in ('model', 'seed', 'epochs', 'best_epoch', 'ended', 'test_ap', 'test_auc')}, flush=True)
+    t = pd.DataFrame(got)[['model', 'seed', *(['epochs', 'best_epoch'] if names else []), 'ended', *FIGURES]]
+    write_text(t.to_csv(index=False, float_format='%.4f'), Path(a.out) / 'truth_uci.csv')
+    print(t[t['ended']].groupby('model')['test_ap'].agg(['count', 'mean', 'std']).round(2))
+
+
+if __name__ == '__main__': main()
