@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, toy_bars
+from gnn_quant.graph import kernels, neighbors
 from gnn_quant.graph.events import Events, correlation_events, make_events, take, to_temporal_data
 from gnn_quant.graph.loader import ask, batches, false_partners, local_graph, slices
 from gnn_quant.graph.neighbors import NeighborIndex, below, distinct, mix, multi_hop
@@ -162,6 +163,57 @@ def test_append_refuses_and_leaves_the_index_alone():
     with pytest.raises(BadData, match='order of time'): ix.append(take(g, slice(0, 3)))
     with pytest.raises(BadData, match='other symbols'): ix.append(random_events(2, n=5))
     assert len(ix) == len(g) and equal(ix.recent(*queries(0), 3), NeighborIndex(g).recent(*queries(0), 3))
+
+
+# ---- threads
+
+@pytest.mark.parametrize('n', [2, 3, 7])
+def test_the_number_of_threads_changes_no_answer(n, monkeypatch):
+    g, (nodes, times) = random_events(3, e=400, instants=300), queries(3, q=501, instants=300)
+    ask = lambda: (NeighborIndex(g).recent(nodes, times, 5), NeighborIndex(g).uniform(nodes, times, 5, 9), NeighborIndex(g).recent(nodes[:1], times[:1], 5))
+    one, parts = ask(), []
+    monkeypatch.setattr(neighbors, 'SHARED', 1)
+    monkeypatch.setattr(neighbors, 'threads', lambda: n)
+    monkeypatch.setattr(neighbors, 'in_parts', lambda job, q, p: parts.append(p) or kernels.in_parts(job, q, p))
+    assert all(equal(a, b) for a, b in zip(one, ask())) and parts == [n] * 3
+
+
+@pytest.mark.parametrize('min_abs', [0., .3])
+def test_windows_shared_among_threads_make_the_same_events(min_abs, monkeypatch):
+    bars, parts = toy_bars(n=40, t=430), []
+    ask = lambda: correlation_events(bars, window=40, top=4, every=1, min_abs=min_abs)
+    one = ask()
+    monkeypatch.setattr(kernels, 'threads', lambda: 3)
+    monkeypatch.setattr(kernels, 'in_parts', lambda job, q, p, f=kernels.in_parts: parts.append(p) or f(job, q, p))
+    three = ask()
+    assert parts == [3] and all(np.array_equal(getattr(one, k), getattr(three, k)) for k in ('src', 'dst', 't', 'msg')) and len(one)
+
+
+@pytest.mark.parametrize('n', [3, 16, 65, 330])
+@pytest.mark.parametrize('ties', [False, True])
+def test_the_strongest_of_rows_of_any_length_and_size(n, ties):
+    "Long rows overflow the room for candidates, small numbers lie below any guess, and equal ones are told apart by name"
+    rng = np.random.default_rng(n)
+    c, names = rng.normal(size=(n, n)) * .01, rng.permutation(n)
+    c[:, 1] = np.nan
+    if ties: c = c.round(2)
+    for top in (1, 10, 15, 16, 70, 400):
+        src, dst = kernels.strongest(c, top, names, .0025)
+        want = [(j, i) for i in range(n) for j in sorted((j for j in range(n) if j != i and abs(c[i, j]) > .0025), key=lambda j: (-abs(c[i, j]), names[j]))[:top][::-1]]
+        assert list(zip(src.tolist(), dst.tolist())) == want
+
+
+def test_threads_are_as_many_as_both_libraries_allow(monkeypatch):
+    torch = pytest.importorskip('torch')
+    before = torch.get_num_threads()
+    try:
+        for ours, theirs in ((1, 2), (2, 1), (2, 2), (3, 2)):
+            monkeypatch.setattr(kernels.numba.config, 'NUMBA_NUM_THREADS', ours)
+            torch.set_num_threads(theirs)
+            assert kernels.threads() == min(ours, theirs)
+    finally: torch.set_num_threads(before)
+    with pytest.raises(ZeroDivisionError): kernels.in_parts(lambda lo, hi: 1 // (lo == 0), 4, 2)
+    assert kernels.in_parts(lambda lo, hi: (lo, hi), 1, 3) == [(0, 0), (0, 0), (0, 1)]
 
 
 # ---- hops

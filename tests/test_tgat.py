@@ -461,7 +461,7 @@ def test_words_and_infinities_are_not_numbers(models, data):
 
 
 @pytest.mark.parametrize('bad,says', [
-    (dict(neighbors=0), 'neighbors=0'), (dict(loss='auc'), 'one of: ic, mse, pairwise, nll'), (dict(sampling='newest'), 'recent, uniform'), (dict(width=9), 'does not divide'),
+    (dict(neighbors=0), 'neighbors=0'), (dict(loss='auc'), 'one of: ic, mse, pairwise, nll'), (dict(sampling='newest'), 'recent, partners, uniform'), (dict(width=9), 'does not divide'),
     (dict(precision='fp8'), 'float32, bf16'), (dict(dropout=1.), 'dropout'), (dict(time_dim=3), 'even'), (dict(wide=3), "no parameter 'wide'"), (dict(device='tpu'), "'cpu', 'cuda'")])
 def test_parameters_are_refused_by_name(data, bad, says):
     with pytest.raises(BadParams, match=says): fitted(data, **bad)

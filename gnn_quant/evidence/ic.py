@@ -217,4 +217,4 @@ def graph_sentence(
     span = '' if side == 'short' else f", 95 % interval {r[f'{twin} lo']:+.4f} to {r[f'{twin} hi']:+.4f}"
     says = dict(ahead='the graph helped in this sample', behind='the graph hurt in this sample', short='there are too few days to say what the graph adds',
                 level='there is no evidence that the graph helped' if r[f'vs {twin}'] > 0 else 'the graph did not help')
-    return f"{model} has a {of} of {r[of]:.4f}, its edge-free twin {table.loc[twin, of]:.4f} (difference {d}{span}, {int(r['days'])} days, {int(r['seeds'])} seeds): {says[side]}."
+    return f"{model} has {'a' if of == 'rank IC' else 'an'} {of} of {r[of]:.4f}, its edge-free twin {table.loc[twin, of]:.4f} (difference {d}{span}, {int(r['days'])} days, {int(r['seeds'])} seeds): {says[side]}."

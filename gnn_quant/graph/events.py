@@ -61,15 +61,19 @@ def check_events(
     n = len(e.symbols)
     for name in ('src', 'dst'):
         a = getattr(e, name)
+        if not len(a) or (a.min() >= 0 and a.max() < n): continue
         bad = np.flatnonzero((a < 0) | (a >= n))
-        if len(bad): raise BadData(f'events: {name}[{bad[0]}] is {a[bad[0]]}, nodes are 0 .. {n - 1}. Number nodes by their place in symbols.')
+        raise BadData(f'events: {name}[{bad[0]}] is {a[bad[0]]}, nodes are 0 .. {n - 1}. Number nodes by their place in symbols.')
     loop = np.flatnonzero(e.src == e.dst)
     if len(loop): raise BadData(f'events: event {loop[0]} joins {e.symbols[e.src[loop[0]]]} to itself ({len(loop)} self-loops). Drop them.')
     if (e.t == np.iinfo(np.int64).min).any(): raise BadData('events: an event has no as-of time (NaT). Date it, or drop it.')
-    back = np.flatnonzero(np.diff(e.t) < 0)
-    if len(back): raise BadData(f'events: event {back[0] + 1} is earlier than event {back[0]}. Sort by t (make_events does).')
+    back = e.t[1:] < e.t[:-1]
+    if back.any():
+        back = np.flatnonzero(back)
+        raise BadData(f'events: event {back[0] + 1} is earlier than event {back[0]}. Sort by t (make_events does).')
+    if np.isfinite(e.msg).all(): return
     rows = np.flatnonzero(~np.isfinite(e.msg).all(axis=1))
-    if len(rows): raise BadData(f'events: msg of event {rows[0]} is not finite ({len(rows)} such events). Drop events whose content is not known.')
+    raise BadData(f'events: msg of event {rows[0]} is not finite ({len(rows)} such events). Drop events whose content is not known.')
 
 # %% ../../nbs/30_graph.events.ipynb #1e87348d
 def as_instant(

@@ -4,7 +4,7 @@ for name in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os
 
 import argparse, json, subprocess, sys, time
 from pathlib import Path
-import numpy as np, pandas as pd
+import numba, numpy as np, pandas as pd
 
 from _bench import table
 from gnn_quant.core import instants, toy_bars
@@ -77,16 +77,17 @@ def cpu_ms(f, repeats):
     return float(np.median([once(f)[2] for _ in range(repeats + 1)][1:])) * 1e3
 
 
-def rate(case, n, bars):
-    "A row in matrix cells (dates x symbols x symbols) a CPU second, with the seconds on the clock, the events and the peak memory"
+def rate(case, n, bars, threads=1):
+    "A row in matrix cells (dates x symbols x symbols) a second: of the CPU on one thread, on the clock on more; with the events and the peak memory"
+    numba.config.NUMBA_NUM_THREADS = threads
     e, clock, cpu = once(lambda: ours(bars))
-    return dict(case=case, n=n, ours=cells(bars) / cpu, unit='cells/s', cpu_s=round(cpu, 3), clock_s=round(clock, 3), events=len(e),
-                peak_mb=peak_mb())
+    return dict(case=f'{case}, {threads} thread' + 's' * (threads > 1), n=n, ours=cells(bars) / (cpu if threads == 1 else clock), unit='cells/s', threads=threads,
+                cpu_s=round(cpu, 3), clock_s=round(clock, 3), events=len(e), peak_mb=peak_mb())
 
 
-def alone(n):
+def alone(n, threads=1):
     "One growth row in a process of its own, so that the peak is that of this size"
-    done = subprocess.run([sys.executable, __file__, '--size', str(n)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, __file__, '--size', str(n), '--threads', str(threads)], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -95,7 +96,7 @@ def sized(n):
     if n == 452:
         real = real_bars()
         return some(452, 5_000) if real is None else real
-    return some(n, {50: 5_000, 500: 1_060, 5_000: 80}[n])
+    return some(n, {50: 5_000, 100: 5_000, 500: 1_060, 5_000: 80}[n])
 
 
 def peers(quick):
@@ -138,9 +139,9 @@ def main(quick=False):
     if same < 1: raise SystemExit(f'the edges differ: {same:.4%} of the lists are equal')
     peer = peers(quick)
     best = max(peer.values())
-    note = (f'window {WINDOW}, top {TOP}, every row, 1 thread; peer = pandas rolling({WINDOW}).corr() and top-{TOP} pick, measured at N = '
+    note = (f'window {WINDOW}, top {TOP}, every row; peer (one thread, it cannot use more) = pandas rolling({WINDOW}).corr() and top-{TOP} pick, measured at N = '
             + ', '.join(f'{n}: {v:,.0f} cells/s of one CPU' for n, v in peer.items()) + f' and taken at its best for all rows; edges equal on {same:.0%} of the lists without ties ({clear:.1%} of all)')
-    rows = [rate('all dates', 50, some(50, 400))] if quick else [alone(n) for n in (50, 452, 500, 5_000)]
+    rows = [rate('all dates', 50, some(50, 400))] if quick else [alone(n, t) for n in (50, 100, 452, 500, 5_000) for t in (1, 2)]
     rows = [r | dict(peer=best, ratio=round(r['ours'] / best, 1)) for r in rows]
     table('bench_events', rows + one_bar(100 if quick else 500) + others((20,) if quick else (50, 100, 500)), note)
 
@@ -148,9 +149,10 @@ def main(quick=False):
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument('--quick', action='store_true', help='small sizes only')
+    p.add_argument('--threads', type=int, default=1, help='threads of the growth row')
     p.add_argument('--size', type=int, help='one growth row alone, printed as a dict')
     a = p.parse_args()
     if a.size:
         ours(some(12, 80))
-        print(json.dumps(rate('all dates', a.size, sized(a.size))))
+        print(json.dumps(rate('all dates', a.size, sized(a.size), a.threads)))
     else: main(a.quick)

@@ -4,6 +4,7 @@ import bisect
 import os
 from pathlib import Path
 
+import numba
 import numpy as np
 import pandas as pd
 
@@ -74,6 +75,26 @@ def questions(e, q, order, seed=1):
     return (nodes, np.sort(times)) if order == 'by time' else (nodes, times)
 
 
+def on_threads(n, f):
+    "A call with so many threads allowed"
+    import torch
+    def g():
+        numba.config.NUMBA_NUM_THREADS = n
+        torch.set_num_threads(n)
+        try: return f()
+        finally:
+            numba.config.NUMBA_NUM_THREADS = 1
+            torch.set_num_threads(1)
+    return g
+
+
+def large(f, q, repeats):
+    "Queries a second in one large call, on one thread and on two"
+    one, two = f(), on_threads(2, f)()
+    if not all((getattr(one, x) == getattr(two, x)).all() for x in ('nbr', 't', 'event', 'mask')): raise SystemExit('two threads find other neighbours than one')
+    return dict(ours_many=q / seconds(on_threads(1, f), repeats), ours_many_2_threads=q / seconds(on_threads(2, f), repeats))
+
+
 def look_ups(name, e, both, q, repeats, ks=(10, 30)):
     ix, loop, n = NeighborIndex(e, both), Loop(e, both), len(e.symbols)
     nodes, times = questions(e, 300, 'by time')
@@ -84,10 +105,10 @@ def look_ups(name, e, both, q, repeats, ks=(10, 30)):
         for order in ('by time', 'at random'):
             few, many = questions(e, 20_000, order), questions(e, q, order)
             r = ratio(f'recent, k={k}, {order}', n, lambda: ix.recent(*few, k), lambda: loop.ask(*few, k), 'queries/s', 20_000, repeats)
-            rows.append(dict(r, graph=name, peer_is='bisect loop', ours_many=q / seconds(lambda: ix.recent(*many, k), repeats)))
+            rows.append(dict(r, graph=name, peer_is='bisect loop', **large(lambda: ix.recent(*many, k), q, repeats)))
     few, many = questions(e, 20_000, 'by time'), questions(e, q, 'by time')
     r = ratio('uniform, k=10, by time', n, lambda: ix.uniform(*few, 10, 1), lambda: loop.ask(*few, 10, True), 'queries/s', 20_000, repeats)
-    rows.append(dict(r, graph=name, peer_is='bisect loop, with replacement', ours_many=q / seconds(lambda: ix.uniform(*many, 10, 1), repeats)))
+    rows.append(dict(r, graph=name, peer_is='bisect loop, with replacement', **large(lambda: ix.uniform(*many, 10, 1), q, repeats)))
     return rows
 
 
@@ -158,13 +179,14 @@ def size_of(name, e, both):
 def main(sizes=(50, 500, 5_000), q=200_000, repeats=7):
     import torch
     torch.set_num_threads(1)
+    numba.config.NUMBA_NUM_THREADS = 1
     rows, real = pairs(repeats), uci()
     for n in sizes:
         e = panel(n)
         rows += [size_of('panel', e, False), *look_ups('panel', e, False, q, repeats), *several_hops('panel', e, False, repeats)]
     if real is not None:
         rows += [size_of('uci', real, True), *look_ups('uci', real, True, q, repeats, (10, 20)), *several_hops('uci', real, True, repeats), *as_pyg('uci', real, 200, 10, 3)]
-    table('bench_neighbors', rows, f'1 thread; panel = 30 neighbours x 40 refreshes for each node; ours_many = ours in one call of {q:,} queries, or on a built index')
+    table('bench_neighbors', rows, f'1 thread on both sides, except ours_many_2_threads (the peers can use one); panel = 30 neighbours x 40 refreshes for each node; ours_many = ours in one call of {q:,} queries, or on a built index; the same answers on 2 threads')
 
 
 if __name__ == '__main__':
