@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 NBS = ROOT / 'nbs'
 PACKAGE = ROOT / 'gnn_quant'
-PLAIN = ('index', 'explore')
+PLAIN = ('index', 'explore', 'benchmarks')
 DIRECTIVE = re.compile(r'^\s*#\s*\|\s*(\w+):?\s*(.*?)\s*$')
 
 
