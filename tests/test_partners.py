@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams
-from gnn_quant.graph.events import make_events, merge
+from gnn_quant.graph.events import make_events, merge, take
 from gnn_quant.graph.neighbors import NeighborIndex, multi_hop
 from gnn_quant.graph.partners import PartnerIndex, once_each
 from gnn_quant.graph.relations import typed
@@ -55,7 +55,6 @@ def test_relations_have_partners_of_their_own(seed):
 def test_it_stands_in_for_an_index_under_several_hops_and_grows():
     e = some_events(3)
     whole, grown = PartnerIndex(NeighborIndex(e)), PartnerIndex(NeighborIndex(e.until(np.datetime64(5 * DAY, 'ns'))))
-    from gnn_quant.graph.events import take
     grown.append(take(e, e.t > 5 * DAY))
     q = np.arange(7), np.full(7, 11 * DAY)
     a, b = (multi_hop(ix, *q, 3, 2) for ix in (whole, grown))

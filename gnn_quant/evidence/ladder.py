@@ -110,10 +110,10 @@ def dataset_task(
     "A dataset as a task with purged folds"
     if {'peers', 'group'} & set(edges) and not static_sectors:
         raise BadParams(f'ladder: edges={tuple(edges)} read the sectors of {d.name}, a map without dates. Accept the look-ahead with static_sectors=True, or use corr.')
+    if 'wiki' in edges: raise BadParams(f'ladder: wiki edges are those of the published ranking set; {d.name} has none.')
     x, y = build_features(d.bars, None, how).iloc[warmup:], make_target(d.bars, horizon)
     folds = make_folds(x.index, y.span, train_rows, valid_rows, test_rows)
     said = ('The sector map of today is used for all the past: look-ahead.',) if static_sectors else ()
-    if 'wiki' in edges: raise BadParams(f'ladder: wiki edges are those of the published ranking set; {d.name} has none.')
     return Task(d.name, d.bars, x, task_events(d.bars, edges, d.sectors, **ties), y, folds, d.caveats + said, 'SIMULATED' in d.source)
 
 # %% ../../nbs/78_evidence.ladder.ipynb #e6daa79c

@@ -53,7 +53,6 @@ class PartnerIndex:
         self.index, self.reach, self.symbols, self.n = index, int(reach), index.symbols, index.n
         self.types = getattr(index, 'types', ('edge',))
     def __len__(self): return len(self.index)
-    def relations(self, k): return np.repeat(np.array(self.types, dtype=object), k) # (R*k,) whose slot it is
     def append(self, events):
         self.index.append(events)
         return self
