@@ -9,20 +9,14 @@ __all__ = ['rewire', 'moved', 'relabel']
 import numba, numpy as np
 from ..core import BadParams
 from .events import Events
+from .neighbors import mix
 from .relations import relation_types
-
-# %% ../../nbs/30_graph.rewire.ipynb #0bf8bde4
-@numba.njit(cache=True)
-def _mix(x):
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xbf58476d1ce4e5b9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94d049bb133111eb)
-    return x ^ (x >> np.uint64(31))
 
 # %% ../../nbs/30_graph.rewire.ipynb #8ef74b99
 @numba.njit(cache=True)
 def _draw(state, below):
     state[0] += np.uint64(0x9e3779b97f4a7c15)
-    return np.int64(_mix(state[0]) % np.uint64(below))
+    return np.int64(mix(state[0]) % np.uint64(below))
 
 # %% ../../nbs/30_graph.rewire.ipynb #1847b004
 @numba.njit(cache=True)
@@ -94,7 +88,7 @@ def _rewire(src, dst, t, kind, order, before, n, seed):
         at = order[lo:hi]
         old = np.empty(hi - lo, np.int64)
         for i in range(hi - lo): old[i] = out[before[at[i]]] if before[at[i]] >= 0 else -1
-        state[0] = _mix(_mix(_mix(np.uint64(seed)) ^ np.uint64(t[a])) ^ np.uint64(kind[a]))
+        state[0] = mix(mix(mix(np.uint64(seed)) ^ np.uint64(t[a])) ^ np.uint64(kind[a]))
         out[at] = _group(src[at], dst[at], old, state, left)
         lo = hi
     return out
