@@ -308,6 +308,32 @@ def test_rewiring_mixes_partners_evenly():
     assert abs(p - 1 / (n - 1)).max() < .05
 
 
+def test_ties_that_stay_are_disturbed_last():
+    "Of pairs told again among new ones 88 % keep their partner; 81 % when a clash may be mended with any of them"
+    n, stay = 12, []
+    for s in range(200):
+        rng = np.random.default_rng(s)
+        pairs = rng.permutation(n * (n - 1))[:30]
+        dst, src = pairs // (n - 1), (pairs // (n - 1) + 1 + pairs % (n - 1)) % n
+        a = make_events(np.r_[src[:22], src[4:]], np.r_[dst[:22], dst[4:]], np.repeat([0, 1], [22, 26]), np.ones((48, 1)), toy_symbols(n), ['w'])
+        was, now = ({(x, y): z for x, y, z in zip(a.src[a.t == t], a.dst[a.t == t], rewire(a, s).src[a.t == t])} for t in (0, 1))
+        stay += [now[p] == was[p] for p in now if p in was]
+    assert len(stay) == 3_600 and np.mean(stay) > .845
+
+
+def test_every_instant_and_every_relation_is_drawn_by_itself():
+    ring, blocks = np.arange(6), np.arange(20)
+    src, dst = (np.concatenate([6 * b + (ring + k) % 6 for b in blocks]) for k in (1, 0))
+    names, told = toy_symbols(120), np.repeat(blocks, 6)
+    patterns = lambda e: {tuple(p) for p in (rewire(e, 0).src % 6).reshape(20, 6)}
+    assert len(patterns(make_events(src, dst, told, np.ones((120, 1)), names, ['w']))) > 10
+    assert len(patterns(make_events(src, dst, told * 0, np.eye(20)[told], names, [f'is_{b}' for b in blocks]))) > 10
+    a = typed_events(3, kinds=3)
+    for kind in range(3):
+        own = a.msg[:, 1 + kind] > 0
+        assert np.array_equal(rewire(a, 5).src[own], rewire(take(a, own), 5).src)
+
+
 def test_rewire_refuses_what_it_cannot_use():
     a = typed_events(0)
     for seed in (-1, 1.5, True):
@@ -591,3 +617,54 @@ def test_what_cannot_be_asked_says_so(models, data):
     with pytest.raises(BadData, match='no name had a neighbour'): look.age_profile(m, x, empty, idx[3:5])
     with pytest.raises(BadParams, match='0 askers'): look.plot_attention(look.ask(m, x, empty, idx[3]))
     assert len(look.plot_attention(look.ask(m, x, e, idx[40], 'AAA')).axes) == 4
+
+
+@MODES
+def test_the_table_of_ties_is_what_the_network_saw(models, data, mode):
+    "Every weight by layer, asker, question, slot and head; ages from the question to the event, in days; strongest first"
+    x, e, y, idx = data
+    f, names = look.ask(models[mode], x, e, idx[40], top=None), np.array(e.symbols)
+    layers, _, seen = look.look(models[mode], x, e, idx[40])
+    want = [(i + 1, names[who[q]], names[n.nbr[q, k]], h + 1, n.t[q, k], seen.msg[n.event[q, k], 1], (when[q] - n.t[q, k]) / DAY, a[q, h, k])
+            for i, (who, when, n, a) in enumerate(layers) for q, k in zip(*np.nonzero(n.mask)) for h in range(2)]
+    got = f[['layer', 'asker', 'neighbour', 'head']].assign(t=f.when.dt.as_unit('ns').astype('int64'), other=f.other, age=f.age, weight=f.weight)
+    key = lambda rows: sorted((tuple(r) for r in rows), key=lambda r: (*r[:5], float(r[5]), float(r[6]), float(r[7])))
+    for a, b in zip(key(got.to_numpy()), key(want), strict=True): assert a[:5] == b[:5] and np.allclose([float(v) for v in a[5:]], [float(v) for v in b[5:]], rtol=1e-6, atol=1e-12)
+    assert f.groupby('head').weight.apply(list).iloc[0] != f.groupby('head').weight.apply(list).iloc[1]
+    questions = f.groupby(['layer', 'head', 'asker', 'asked'], sort=False).weight
+    assert questions.apply(lambda w: w.is_monotonic_decreasing).all()
+    assert np.allclose(look.ask(models[mode], x, e, idx[40], top=1).weight, questions.max())
+
+
+def test_shares_of_pairs_add_up_over_heads_and_rows(models, data):
+    x, e, y, idx = data
+    rows = idx[40:44]
+    f = look.top_ties(models['query'], x, e, rows)
+    pairs = look.top_edges(models['query'], x, e, rows, top=10_000).groupby('asker').weight.sum()
+    assert np.allclose(pairs, f.groupby('asker').row.nunique() / len(rows), atol=1e-6) and pairs.max() > .99
+
+
+def test_an_age_belongs_to_the_range_that_begins_with_it(models, data, monkeypatch):
+    x, e, y, idx = data
+    told = pd.DataFrame(dict(age=[0., .9, 5., 300.], head=1, weight=[.1, .2, .3, .4], row=idx[40]))
+    monkeypatch.setattr(look, 'top_ties', lambda *a: told.copy())
+    p = look.age_profile(models['query'], x, e, idx[40:41])
+    assert p['head 1'].round(6).tolist() == [.3, 0, .3, 0, 0, .4] and p.ties.tolist() == [.5, 0, .25, 0, 0, .25]
+    assert p.index.tolist()[0] == '0 to 1 days' and p.index[-1] == '250 days and older'
+
+
+def test_the_picture_shows_the_latest_question_alone():
+    when = pd.to_datetime(['2020-01-02', '2020-03-02', '2020-03-02'])
+    f = pd.DataFrame(dict(layer=1, head=1, asker='AAA', asked=when, neighbour=['BBB', 'CCC', 'DDD'], relation='', age=[1., 7.4, 3.], weight=[.9, .7, .3]))
+    ax, = look.plot_attention(f).axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == ['DDD, 3 d', 'CCC, 7 d'] and [b.get_width() for b in ax.patches] == [.3, .7]
+
+
+def test_silencing_in_two_layers_takes_the_tie_out_of_both(data):
+    x, _, y, idx = data
+    rng = np.random.default_rng(0)
+    e = make_events(np.r_[1, 2, 0, 3], np.r_[0, 0, 1, 1], instants(idx)[[10, 11, 12, 13]], rng.normal(size=(4, 2)), toy_symbols(6), ['corr', 'other'])
+    m = fitted((x, e, y, idx), layers=2)
+    f, whole = look.silence(m, x, e, idx[30], 'AAA').set_index('neighbour'), m.predict(x, e, idx[[30]])['AAA'].iloc[0]
+    for i, name in enumerate(('BBB', 'CCC')):
+        assert np.isclose(m.predict(x, take(e, np.arange(4) != i), idx[[30]])['AAA'].iloc[0] - whole, f.change[name], atol=1e-5)

@@ -39,7 +39,7 @@ def _repair(who, dst, lo, hi, i, kept, state):
         if a == 0 and b == 0:
             who[i], who[j] = who[j], who[i]
             return
-        if a < 2 and b < 2 and fallback < 0: fallback = j
+        if fallback < 0: fallback = j
     if who[i] == dst[i]: who[i], who[fallback] = who[fallback], who[i]
 
 # %% ../../nbs/30_graph.rewire.ipynb #fb536f18
