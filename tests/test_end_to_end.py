@@ -49,7 +49,7 @@ def test_the_day_ends_in_a_page_that_can_be_verified(s, day):
     assert [r.status for r in day.values()] == ['finished'] * 5
     for r in day.values(): assert verify(r) == [], r.name
     page = (day['tearsheet'].path / 'tearsheet.html').read_text(encoding='utf-8')
-    assert all(w in page for w in ('Survivorship', day['backtest'].id, 'edge_free', day['ingest'].frames['bars'])) and 'http' + '://' not in page.replace('http://www.w3.org', '')
+    assert all(w in page for w in ('Survivorship', day['backtest'].id, 'edge_free', day['ingest'].frames['bars'], '<dt>gap</dt>', '<dt>purge</dt>')) and 'http' + '://' not in page.replace('http://www.w3.org', '')
     assert day['tearsheet'].metrics['trials'] == 4 and day['tearsheet'].id in (s.reports_dir / 'index.html').read_text(encoding='utf-8')
 
 

@@ -39,7 +39,7 @@ def test_the_same_seed_is_the_same_market_and_shares_differ_by_labels_alone():
     assert a.x.columns.names == ['feature', 'symbol'] and a.y.span == 2 and planted_task(0.).share == 0
 
 
-@pytest.mark.parametrize('n,k', [(12, 2), (30, 4), (12, 1)])
+@pytest.mark.parametrize('n,k', [(12, 2), (30, 4), (12, 1), (6, 4)])
 def test_the_oracle_reaches_the_ceiling_and_nothing_passes_it(n, k):
     for share in (0., .1, .5, 1.):
         task = planted_task(share, n=n, k=k, t=2_500, seed=3)

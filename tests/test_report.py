@@ -385,6 +385,12 @@ def test_the_page_is_in_the_promised_order(sheet):
     assert html.index('class=verdict') < html.index('<h2>') and '2e-09 in currency' in html and 'next row&#39;s open' in html
 
 
+def test_the_walk_is_told_in_rows(sheet):
+    html = words(tearsheet(replace(sheet, design=dict(horizon=5, horizons=[5, 1, 20], span=6, purge=21, gap=26))))
+    said = html[html.index('Walk-forward'):]
+    assert all(w in said for w in ('horizon 5 rows', 'horizons 5, 1, 20 rows', 'span 6 rows', 'purge 21 rows', 'gap 26 rows'))
+
+
 def test_parameters_have_units_and_no_brackets(sheet, quick):
     html = words(tearsheet(replace(sheet, run={'id': 'r1', 'train models': ['tgat', 'ridge'], 'signals slippage': .0005, 'signals target_vol': .1, 'backtest cash': 1e6, 'train tensorboard': False})))
     assert all(w in html for w in ('tgat, ridge', '5 bp of the price, one way', '10 % a year', '1,000,000 in currency', 'commission 5 bp and slippage 5 bp of the traded value, one way')) and "['tgat'" not in html

@@ -311,7 +311,7 @@ def run_part(s: TearSheet, j: Judged) -> str:
     agreed = f'Two independent engines differ by at most {num(s.agreement[worst], ".2g")} in currency on any row of any of the {len(s.agreement)} equity curves (that of {worst}).' if worst else ''
     return ('<div class=two>' + section('What ran', facts({k: with_unit(k, v) for k, v in s.run.items()})) + section('Data', facts(s.data), facts({'benchmark': j.bench.note})) + '</div>'
             + section('Costs and fills', note(_filled[s.fill]), facts(cost) if cost else note('Costs: not given.'), facts(unfilled))
-            + section('Walk-forward', split, facts({k: f'{said(v)} rows' if k in ('horizon', 'span', 'purge', 'gap') else said(v) for k, v in s.design.items()})) + section('Agreement of engines', note(agreed) if agreed else note('Not given: the equity curve rests on one engine.')))
+            + section('Walk-forward', split, facts({k: f'{said(v)} rows' if k in ('horizon', 'horizons', 'span', 'purge', 'gap') else said(v) for k, v in s.design.items()})) + section('Agreement of engines', note(agreed) if agreed else note('Not given: the equity curve rests on one engine.')))
 
 # %% ../../nbs/80_report.page.ipynb #9dca9a86
 def data_part(s: TearSheet) -> str:
