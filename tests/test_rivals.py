@@ -314,15 +314,16 @@ def test_windows_hold_the_rows_up_to_the_one_that_asks():
             assert np.array_equal(w[k, b, :, :2], np.nan_to_num(want)) and np.array_equal(w[k, b, :, 2:], ~np.isnan(want))
 
 
-def test_snapshots_are_the_most_recent_events_before_the_query(panel):
+def test_snapshots_are_the_most_recent_events_of_each_relation_before_the_query(panel):
     x, e, y, idx = panel
     a = Snapshots(feature_array(x), instants(idx), e, e.msg, 3).edges(np.array([2, 9, 40]))
     got = sorted(zip(a.index[1].tolist(), a.index[0].tolist(), a.tie[:, 0].tolist(), a.kind.tolist()))
     want = []
     for b, row in enumerate((2, 9, 40)):
         for i in range(6):
-            seen = [p for p in range(len(e)) if e.dst[p] == i and e.t[p] <= instants(idx)[row]][-3:]
-            want += [(b * 6 + i, b * 6 + int(e.src[p]), float(e.msg[p, 0]), 1 if e.msg[p, 1] else 2) for p in seen]
+            for kind in (1, 2):
+                seen = [p for p in range(len(e)) if e.dst[p] == i and e.t[p] <= instants(idx)[row] and e.msg[p, kind]][-3:]
+                want += [(b * 6 + i, b * 6 + int(e.src[p]), float(e.msg[p, 0]), kind) for p in seen]
     assert got == sorted(want)
 
 
@@ -375,7 +376,7 @@ def test_without_torch_geometric_the_error_names_the_extra(monkeypatch, panel):
 
 def test_batches_in_parts_are_the_same_batches(panel):
     x, e, y, idx = panel
-    a, b = (GATv2(max_cells=c, dropout=0., **QUICK).fit(x, e, y, idx[:40], idx[42:52]) for c in (200_000, 200))
+    a, b = (GATv2(max_cells=c, dropout=0., **QUICK).fit(x, e, y, idx[:40], idx[42:52]) for c in (200_000, 400))
     a, b, parts = a.predict(x, e, idx[54:]), b.predict(x, e, idx[54:]), b._rows_at_once(x)
     assert parts == 3 and a.to_numpy().std() > .001 and np.allclose(a.sub(a.mean(axis=1), axis=0), b.sub(b.mean(axis=1), axis=0), atol=1e-4)
 

@@ -12,8 +12,8 @@ import numpy as np, pandas as pd, torch
 from torch import nn
 from ..core import BadParams, instants, need
 from ..graph.events import Events
-from ..graph.neighbors import NeighborIndex
 from ..graph.relations import relation_types
+from ..graph.slots import SlotIndex
 from .panel_net import NetParams, PanelNet, with_mask
 from .task import feature_array
 
@@ -33,10 +33,11 @@ class Snapshots:
         clock: np.ndarray, # (T,) int64 instants of the rows
         events: Events,
         msg: np.ndarray, # (E, D) scaled messages
-        k: int, # most recent events of a name
+        k: int, # most recent events of a name, of each relation
+        types: tuple = (), # relations that have slots; () = those of `slot_types`
     ):
         self.x, self.clock, self.k, self.msg = torch.from_numpy(x), clock, k, msg
-        self.index, self.kind = NeighborIndex(events), relation_types(events)[1]
+        self.index, self.kind = SlotIndex(events, types), relation_types(events)[1]
     def edges(self,
         rows: np.ndarray, # (B,) positions of rows
     ) -> Edges:
@@ -101,7 +102,7 @@ def hear_rgcn(layer, h, edges): return layer(h, edges.index, edges.kind)
 class GraphNetParams(NetParams):
     "What makes one R-GCN differ from another"
     layers: int = 2
-    neighbors: int = 10 # most recent events of a name
+    neighbors: int = 10 # most recent events of a name, of each relation
 
 @dataclass(frozen=True)
 class GATv2Params(GraphNetParams):
@@ -111,9 +112,9 @@ class GATv2Params(GraphNetParams):
 # %% ../../nbs/40_models.static_graph.ipynb #be60d580
 class SnapshotModel(PanelNet):
     "What both share: the graph of each row"
-    reads_graph, Params = True, GraphNetParams
-    def _panel(self, x, events): return Snapshots(self.scale(feature_array(x)), instants(x.index), events, self.msg_scale(events.msg), self.how.neighbors)
-    def _per_name(self): return self.how.neighbors
+    reads_graph, by_relation, Params = True, True, GraphNetParams
+    def _panel(self, x, events): return Snapshots(self.scale(feature_array(x)), instants(x.index), events, self.msg_scale(events.msg), self.how.neighbors, self.types)
+    def _per_name(self): return self._slots()
 
 class GATv2(SnapshotModel):
     "Graph attention on each row's snapshot; takes the fields of `GATv2Params`"
