@@ -42,12 +42,12 @@ class NodeMemory(nn.Module):
         own, slept = self.memory[nodes], (self.when[nodes] - self.written[nodes]).float()
         told = torch.cat([own, self.heard[nodes], self.said[nodes], self.time(slept)], -1)
         return torch.where(self.waits[nodes].unsqueeze(-1), self.cell(told, own), own)
+    def early(self, nodes, times): return self.waits[nodes] & (self.when[nodes] < times) # (P,) does something wait that came STRICTLY before the instant?
     def at(self,
         nodes: torch.Tensor, # (P,) int64
         times: torch.Tensor, # (P,) float64 instants of the questions
     ) -> torch.Tensor: # (P, width) memories of what came STRICTLY before each instant
-        early = self.waits[nodes] & (self.when[nodes] < times)
-        return torch.where(early.unsqueeze(-1), self.folded(nodes), self.memory[nodes])
+        return torch.where(self.early(nodes, times).unsqueeze(-1), self.folded(nodes), self.memory[nodes])
     @torch.no_grad()
     def observe(self,
         src: torch.Tensor, dst: torch.Tensor, # (B,) int64 ends of the events; both ends remember
@@ -61,7 +61,7 @@ class NodeMemory(nn.Module):
         who, other, when, said = both(src, dst), both(dst, src), both(t, t), both(msg, msg)
         nodes, place = torch.unique(who, return_inverse=True)
         last = torch.zeros(len(nodes), dtype=torch.int64).scatter_reduce(0, place, torch.arange(len(who)), 'amax', include_self=False)
-        old = nodes[self.waits[nodes] & (self.when[nodes] < when[last])]
+        old = nodes[self.early(nodes, when[last])]
         fresh = self.folded(old)
         self.memory[old], self.written[old] = fresh, self.when[old]
         self.waits[nodes], self.when[nodes], self.said[nodes], self.heard[nodes] = True, when[last], said[last], self.memory[other[last]]
@@ -119,7 +119,7 @@ class MemoryLinks(Encoder):
     def _states(self, who, when): # states (2P, width), before and after folding, and for each question its position
         nodes, place = np.unique(who, return_inverse=True)
         at, place = torch.from_numpy(nodes), torch.from_numpy(place)
-        early = self.store.waits[at][place] & (self.store.when[at][place] < torch.from_numpy(when / 1e9))
+        early = self.store.early(at[place], torch.from_numpy(when / 1e9))
         return torch.cat([self.store.memory[at], self.store.folded(at)]), place + early * len(nodes)
 
 # %% ../../nbs/40_models.memory.ipynb #6b7f1b89
