@@ -185,19 +185,22 @@ def store_part(typing, a, i, v, n):
 
 # %% ../nbs/08_lanes.ipynb #fc57ac54
 @numba.njit(**INLINE)
-def bring(src, i, n, dst, o):
+def _whole(src, i, n, dst, o):
+    "Copy as many whole sixteens as n has; how many numbers that is"
     c = 0
     while c + 16 <= n:
         store(dst, o + c, load(src, i + c))
         c += 16
+    return c
+
+@numba.njit(**INLINE)
+def bring(src, i, n, dst, o):
+    c = _whole(src, i, n, dst, o)
     if c < n: store(dst, o + c, load_part(src, i + c, n - c))
 
 @numba.njit(**INLINE)
 def take(src, i, n, dst, o):
-    c = 0
-    while c + 16 <= n:
-        store(dst, o + c, load(src, i + c))
-        c += 16
+    c = _whole(src, i, n, dst, o)
     if c < n: store_part(dst, o + c, load(src, i + c), n - c)
 
 @numba.njit(**INLINE)
