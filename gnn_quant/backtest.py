@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['backtest', 'vectorbt_ledger', 'agree', 'ledger_returns', 'return_metrics', 'drawdown', 'drawdown_rows',
-           'trading_metrics', 'break_even', 'benchmark_metrics', 'metrics']
+           'trading_metrics', 'break_even', 'round_trips', 'trip_metrics', 'benchmark_metrics', 'metrics']
 
 # %% ../nbs/75_backtest.ipynb #a41d5f05
 import numpy as np, pandas as pd
+from numba import njit
 from .core import BadData, BadParams
 from .data.bars import fill_price
 from .market import Costs, Ledger, as_ledger, check_weights, fold, open_account
@@ -30,23 +31,25 @@ def _vectorbt_run(weights, bars, costs, cash):
     import vectorbt as vbt
     from vectorbt.portfolio.enums import SizeType
     mark = bars['Close'].ffill().fillna(1.)
-    live = (weights.notna() & bars['Close'].notna()).shift(fill_value=False)
+    live, most = (weights.notna() & bars['Close'].notna()).shift(fill_value=False), np.inf
+    if costs.volume_cap: live, most = live & (bars['Volume'] > 0), (costs.volume_cap * bars['Volume']).where(bars['Volume'] > 0, 1.)
     return vbt.Portfolio.from_orders(
         close=mark, size=weights.shift().where(live, 0.), size_type=np.where(live, SizeType.TargetPercent, SizeType.Amount),
         price=fill_price(bars), val_price=mark.shift().fillna(1.), fees=costs.commission, fixed_fees=0., slippage=costs.slippage, direction='both',
         init_cash=cash, cash_sharing=True, group_by=True, call_seq='auto', lock_cash=False, allow_partial=True, raise_reject=False,
-        min_size=0., max_size=np.inf, size_granularity=np.nan, reject_prob=0., ffill_val_price=True, update_value=False, freq='D')
+        min_size=0., max_size=most, size_granularity=costs.lot or np.nan, reject_prob=0., ffill_val_price=True, update_value=False, freq='D')
 
 # %% ../nbs/75_backtest.ipynb #a4c36997
 def vectorbt_ledger(
     weights: pd.DataFrame, # (T, N) as for `backtest`
     bars: pd.DataFrame, # (T, F*N)
-    costs: Costs = Costs(), # without a borrowing fee
+    costs: Costs = Costs(), # without borrowing fee and impact
     cash: float = 1e6,
 ) -> Ledger: # sized, traded and valued by vectorbt; its list of unfilled orders is empty
-    "The ledger of an independent engine; `BadParams` for a borrowing fee, which it does not know"
+    "The ledger of an independent engine; `BadParams` for a borrowing fee or an impact, which it does not know"
     check_weights(weights, bars)
-    if costs.borrow: raise BadParams(f'vectorbt_ledger: borrow is {costs.borrow}. vectorbt has no borrowing fee: compare with borrow=0.')
+    for k, what in dict(borrow='borrowing fee', impact='price impact').items():
+        if getattr(costs, k): raise BadParams(f'vectorbt_ledger: {k} is {getattr(costs, k)}. vectorbt has no {what}: compare with {k}=0.')
     pf = _vectorbt_run(weights, bars, costs, open_account(1, cash).cash)
     rec, fill = pf.orders.values, fill_price(bars).to_numpy(float)
     at, size = (rec['idx'], rec['col']), rec['size'] * np.where(rec['side'] == 0, 1., -1.)
@@ -88,14 +91,16 @@ def _ratio(a, b): return float(a / b) if b > 0 else float('nan')
 def return_metrics(
     r: pd.Series, # (n,) simple returns
     year: int = 252, # rows a year
-) -> dict: # total_return annual_return volatility sharpe sortino hit_rate; NaN where undefined
+) -> dict: # total_return annual_return volatility sharpe sortino hit_rate profit_factor best worst; NaN where undefined
     "Figures that need nothing but returns"
     n, grown = len(r), float((1 + r).prod(skipna=False))
     down, moved = float(np.sqrt((r.clip(upper=0) ** 2).mean(skipna=False))), int((r != 0).sum())
     return dict(total_return=grown - 1, annual_return=grown ** (year / n) - 1 if grown > 0 else float('nan'),
                 volatility=float(r.std(skipna=False)) * year ** .5,
                 sharpe=_ratio(r.mean(skipna=False), r.std(skipna=False)) * year ** .5, sortino=_ratio(r.mean(skipna=False), down) * year ** .5,
-                hit_rate=_ratio((r > 0).sum(), moved) if r.notna().all() else float('nan'))
+                hit_rate=_ratio((r > 0).sum(), moved) if r.notna().all() else float('nan'),
+                profit_factor=_ratio(r.clip(lower=0).sum(skipna=False), -r.clip(upper=0).sum(skipna=False)),
+                best=float(r.max(skipna=False)), worst=float(r.min(skipna=False)))
 
 # %% ../nbs/75_backtest.ipynb #0591044c
 def drawdown(
@@ -120,13 +125,13 @@ def drawdown_rows(
 def trading_metrics(
     ledger: Ledger,
     year: int = 252,
-) -> dict: # turnover (bought plus sold, a year) costs (currency) traded trades gross_exposure net_exposure (of equity) break_even_bp (one way, trades as made)
+) -> dict: # turnover (bought plus sold, a year) costs (currency) traded trades (orders filled) exposure gross_exposure net_exposure (of equity) break_even_bp (one way, trades as made)
     "Figures about trades and positions; means over the rows after the first decision"
     b, before = ledger.book.loc[ledger.start:], ledger.equity.loc[ledger.start:].shift()
     b, before = b.iloc[1:], before.iloc[1:]
     own = b['equity'].iloc[-1] - before.iloc[0] + b['fees'].sum() + b['slippage'].sum()
     return dict(turnover=float((b['traded'] / before).mean() * year), costs=float(ledger.costs.sum()), traded=float(b['traded'].sum()),
-                trades=int(((ledger.fills.abs() * ledger.price) >= .01).sum().sum()),
+                trades=int(((ledger.fills.abs() * ledger.price) >= .01).sum().sum()), exposure=float((b['gross'] > 0).mean()),
                 gross_exposure=float((b['gross'] / b['equity']).mean()), net_exposure=float(1 - (b['cash'] / b['equity']).mean()),
                 break_even_bp=_ratio(own, b['traded'].sum()) * 1e4)
 
@@ -146,13 +151,81 @@ def break_even(
     while hi - lo > 1e-3: lo, hi = (mid, hi) if gain(mid := (lo + hi) / 2) > 0 else (lo, mid)
     return (lo + hi) / 2
 
+# %% ../nbs/75_backtest.ipynb #0095b875
+@njit(cache=True)
+def _close(out, k, j, opened, closed, side, q):
+    out[0, k], out[1, k], out[2, k], out[3, k] = j, opened, closed, side
+    out[4, k], out[5, k], out[6, k], out[7, k] = q[0], q[1] / q[0], (q[3] / q[2] if q[2] > 0. else np.nan), q[4]
+
+@njit(cache=True)
+def _trips(fills, price, rate, out):
+    "what a column of `out` holds: column opened closed side shares entry exit fees; closed is -1 while open"
+    (T, n), k = fills.shape, 0
+    pos, opened, q = np.zeros(n), np.zeros(n, np.int64), np.zeros((n, 5)) # q: added shares, their value, taken shares, their value, fees
+    for t in range(T):
+        for j in range(n):
+            x, p = fills[t, j], price[t, j]
+            if x == 0.: continue
+            if x * pos[j] < 0.:
+                part, side = min(abs(x), abs(pos[j])), np.sign(pos[j])
+                q[j, 2], q[j, 3], q[j, 4] = q[j, 2] + part, q[j, 3] + part * p, q[j, 4] + part * p * rate[t]
+                x, pos[j] = x + side * part, pos[j] - side * part
+                if abs(pos[j]) > 1e-9 * q[j, 0]: continue
+                _close(out, k, j, opened[j], t, side, q[j])
+                k, pos[j], q[j] = k + 1, 0., 0.
+            if abs(x) > 1e-12:
+                if pos[j] == 0.: opened[j] = t
+                pos[j] += x
+                q[j, 0], q[j, 1], q[j, 4] = q[j, 0] + abs(x), q[j, 1] + abs(x) * p, q[j, 4] + abs(x) * p * rate[t]
+    for j in range(n):
+        if pos[j] != 0.:
+            _close(out, k, j, opened[j], -1, np.sign(pos[j]), q[j])
+            k += 1
+    return k
+
+# %% ../nbs/75_backtest.ipynb #59de1b6a
+def _trip_table(ledger): # (8, trips) as `_trips` writes them
+    f, p = (np.ascontiguousarray(x, dtype=float) for x in (ledger.fills, ledger.price))
+    paid = (np.abs(f) * np.nan_to_num(p)).sum(1)
+    rate = np.divide(ledger.book['fees'].to_numpy(float), paid, out=np.zeros(len(f)), where=paid > 0)
+    out = np.empty((8, np.count_nonzero(f) + f.shape[1]))
+    return out[:, :_trips(f, p, rate, out)]
+
+def _profits(out): # currency, NaN while open
+    return np.where(out[2] < 0, np.nan, out[3] * (out[6] - out[5]) * out[4] - out[7])
+
+# %% ../nbs/75_backtest.ipynb #cfac1c91
+def round_trips(
+    ledger: Ledger,
+) -> pd.DataFrame: # a row a position: symbol opened closed side shares entry exit fees profit (currency) return rows; NaT and NaN while it is open
+    "Every position from its first share to its last, by symbol and time"
+    out = _trip_table(ledger)
+    out = out[:, np.lexsort((out[1], out[0]))]
+    j, i, e = out[:3].astype(int)
+    days, gone, gain = ledger.fills.index, e >= 0, _profits(out)
+    return pd.DataFrame(dict(symbol=np.asarray(ledger.fills.columns, object)[j], opened=days[i], closed=days[e].where(gone), side=out[3], shares=out[4], entry=out[5],
+                             exit=np.where(gone, out[6], np.nan), fees=out[7], profit=gain) | {'return': gain / (out[4] * out[5]), 'rows': np.where(gone, e - i, np.nan)})
+
+# %% ../nbs/75_backtest.ipynb #ee15c6ec
+def _mean(x): return float(x.mean()) if len(x) else float('nan')
+
+def trip_metrics(
+    ledger: Ledger,
+) -> dict: # round_trips (closed ones), win_rate, average_win and average_loss (mean return of those that gained, lost), trip_profit_factor, rows_held; NaN where there is none
+    "What the closed positions brought"
+    out = _trip_table(ledger)
+    gain, n = _profits(out), int((out[2] >= 0).sum())
+    r, won, lost = gain / (out[4] * out[5]), gain > 0, gain < 0
+    return dict(round_trips=n, win_rate=_ratio(won.sum(), n), average_win=_mean(r[won]), average_loss=_mean(r[lost]),
+                trip_profit_factor=_ratio(gain[won].sum(), -gain[lost].sum()), rows_held=_mean((out[2] - out[1])[out[2] >= 0]))
+
 # %% ../nbs/75_backtest.ipynb #2cdb6c69
 def benchmark_metrics(
     r: pd.Series, # (n,) returns of the strategy
     level: pd.Series, # (T,) price level of the benchmark, a value on every row of `r` and the row before
     start: pd.Timestamp, # row before the first return
     year: int = 252,
-) -> dict: # alpha (a year) beta correlation benchmark_return (a year)
+) -> dict: # alpha (a year) beta correlation benchmark_return (a year) tracking_error information_ratio
     "Regression on a benchmark; `BadData` where the benchmark is not known on these rows"
     rows = pd.DatetimeIndex([start]).append(r.index)
     p = level.reindex(rows)
@@ -163,7 +236,8 @@ def benchmark_metrics(
     b = p.pct_change(fill_method=None).iloc[1:]
     beta = _ratio(r.cov(b), b.var()) if r.notna().all() else float('nan')
     return dict(alpha=float((r.mean() - beta * b.mean()) * year), beta=beta, correlation=_ratio(r.cov(b), r.std() * b.std()),
-                benchmark_return=return_metrics(b, year)['annual_return'])
+                benchmark_return=return_metrics(b, year)['annual_return'], tracking_error=float((r - b).std(skipna=False)) * year ** .5,
+                information_ratio=_ratio((r - b).mean(skipna=False), (r - b).std(skipna=False)) * year ** .5)
 
 # %% ../nbs/75_backtest.ipynb #dec7a178
 def metrics(
@@ -176,5 +250,5 @@ def metrics(
     eq = ledger.equity.loc[ledger.start:]
     out = dict(start=ledger.start, end=eq.index[-1], rows=len(r)) | return_metrics(r, year)
     out |= dict(total_return=float(eq.iloc[-1] / eq.iloc[0] - 1), max_drawdown=float(drawdown(eq).min()), drawdown_rows=drawdown_rows(eq))
-    out |= dict(calmar=_ratio(out['annual_return'], -out['max_drawdown'])) | trading_metrics(ledger, year)
+    out |= dict(calmar=_ratio(out['annual_return'], -out['max_drawdown'])) | trading_metrics(ledger, year) | trip_metrics(ledger)
     return out if benchmark is None else out | benchmark_metrics(r, benchmark, ledger.start, year)

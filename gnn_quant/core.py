@@ -13,6 +13,9 @@ import hashlib, importlib, os, random, sys
 from collections.abc import Callable
 import numpy as np, pandas as pd
 
+# %% ../nbs/00_core.ipynb #e54900a6
+pd.set_option('compute.use_bottleneck', False)
+
 # %% ../nbs/00_core.ipynb #04fb711f
 class GnnQuantError(Exception): "Root of every error that gnn_quant raises on purpose"
 class BadData(GnnQuantError): "Data that breaks the contract of a stage"

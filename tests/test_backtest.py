@@ -4,7 +4,8 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
-from gnn_quant.backtest import agree, backtest, benchmark_metrics, break_even, drawdown_rows, ledger_returns, metrics, return_metrics, vectorbt_ledger
+from gnn_quant.backtest import (_vectorbt_run, agree, backtest, benchmark_metrics, break_even, drawdown, drawdown_rows, ledger_returns, metrics, return_metrics, round_trips,
+                                trip_metrics, vectorbt_ledger)
 from gnn_quant.market import Costs, fold
 from gnn_quant.portfolio.sizing import cap_turnover, dollar_neutral, equal_weight, long_only, rebalance_every, vol_target
 from test_market import market
@@ -62,6 +63,13 @@ def test_parity_of_a_ruined_account():
     assert np.isnan([m[k] for k in ('annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'hit_rate', 'beta', 'alpha', 'correlation')]).all()
 
 
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.sampled_from([Costs(lot=7), Costs(volume_cap=.02), Costs(1e-3, 2e-3, lot=5, volume_cap=.03)]), st.booleans())
+def test_parity_of_lots_and_volume_caps(seed, c, long):
+    w, bars = market(seed, gaps=.1, **(dict(lo=.05, gross=1.2) if long else {}))
+    assert same(w, bars, c) < CENT
+
+
 def test_agree_sees_a_difference_and_a_hole():
     w, bars = market(1)
     a, b = fold(w, bars), fold(w, bars, Costs(5e-4, 5.1e-4))
@@ -75,6 +83,7 @@ def test_agree_sees_a_difference_and_a_hole():
 def test_vectorbt_is_refused_what_it_does_not_know():
     w, bars = market(1)
     with pytest.raises(BadParams, match='borrow'): vectorbt_ledger(w, bars, Costs(borrow=.01))
+    with pytest.raises(BadParams, match='impact'): vectorbt_ledger(w, bars, Costs(impact=1.))
     with pytest.raises(BadData, match='rows'): vectorbt_ledger(w.iloc[1:], bars)
 
 
@@ -161,6 +170,80 @@ def test_benchmark_must_be_known_on_the_same_rows():
     for bad in (level.drop(level.index[5]), level.mask(level.index == level.index[7]), level * 0):
         with pytest.raises(BadData, match='benchmark'): metrics(led, bad)
     assert benchmark_metrics(b, level, led.start)['beta'] == pytest.approx(1)
+
+
+def test_every_shared_metric_agrees_with_three_libraries(monkeypatch):
+    "empyrical calls a name that numpy dropped; it is lent one for the length of this test"
+    monkeypatch.setattr(np, 'NINF', -np.inf, raising=False)
+    import empyrical as ep, quantstats.stats as qs, vectorbt as vbt
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        r = pd.Series(rng.standard_t(4, 500) * .008 + 2e-4, pd.bdate_range('2020-01-01', periods=500), name='r')
+        b = (.6 * r + rng.normal(0, .01, 500)).rename('b')
+        level = pd.concat([pd.Series([1.], [r.index[0] - pd.offsets.BDay()]), (1 + r).cumprod()])
+        against = benchmark_metrics(r, pd.concat([level.iloc[:1], (1 + b).cumprod()]), level.index[0])
+        m = return_metrics(r) | against | dict(max_drawdown=drawdown(level).min())
+        m['calmar'] = m['annual_return'] / -m['max_drawdown']
+        v = vbt.returns.accessors.ReturnsSRAccessor(r, freq='D', year_freq='252 days', benchmark_rets=b)
+        greeks, compounded = qs.greeks(r, b, prepare_returns=False), (1 + m['alpha'] / 252) ** 252 - 1
+        per_row = m['information_ratio'] / 252 ** .5
+        theirs = dict(total_return=(qs.comp(r), ep.cum_returns_final(r), v.total()), annual_return=(qs.cagr(r), ep.annual_return(r), v.annualized()),
+                      volatility=(qs.volatility(r), ep.annual_volatility(r), v.annualized_volatility()), sharpe=(qs.sharpe(r), ep.sharpe_ratio(r), v.sharpe_ratio()),
+                      sortino=(qs.sortino(r), ep.sortino_ratio(r), v.sortino_ratio()), calmar=(qs.calmar(r), ep.calmar_ratio(r), v.calmar_ratio()),
+                      max_drawdown=(qs.max_drawdown(r), ep.max_drawdown(r), v.max_drawdown()), profit_factor=(qs.profit_factor(r), ep.omega_ratio(r), v.omega_ratio()),
+                      beta=(greeks['beta'], ep.beta(r, b), v.beta()), hit_rate=(qs.win_rate(r),), best=(qs.best(r),), worst=(qs.worst(r),), alpha=(greeks['alpha'],))
+        for k, x in theirs.items(): assert np.allclose(x, m[k], rtol=1e-9), k
+        assert np.allclose((ep.alpha(r, b), v.alpha()), compounded) and np.allclose((qs.information_ratio(r, b, prepare_returns=False), ep.excess_sharpe(r, b), v.information_ratio()), per_row)
+        assert v.drawdowns.max_duration().days == drawdown_rows(level)
+
+
+def test_a_loss_on_the_first_row_is_a_drawdown():
+    r = pd.Series([-.05, .01, .02, -.01, .005, 0., .03], pd.bdate_range('2020-01-01', periods=7))
+    level = pd.Series(np.r_[1., (1 + r).cumprod()])
+    import quantstats.stats as qs
+    assert drawdown(level).min() == pytest.approx(-.05) == pytest.approx(qs.max_drawdown(r)) and drawdown_rows(level) == 6
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds, rates)
+def test_round_trips_are_vectorbts_positions(seed, c):
+    w, bars = market(seed, gaps=.05)
+    w = w.where(np.random.default_rng(seed).random(w.shape) < .6, 0.).where(w.notna())
+    led = fold(w, bars, c)
+    ours, theirs = round_trips(led), _vectorbt_run(w, bars, c, 1e6).positions
+    rec = theirs.records.sort_values(['col', 'entry_idx'], kind='stable').reset_index(drop=True)
+    closed = ours['closed'].notna()
+    assert len(ours) == len(rec) and (closed == (rec['status'] == 1)).all() and (w.columns[rec['col']] == ours['symbol']).all()
+    for k, x in dict(shares='size', entry='entry_price').items(): assert np.allclose(ours[k], rec[x])
+    for k, x in dict(exit='exit_price', profit='pnl').items(): assert np.allclose(ours[k][closed], rec[x][closed], atol=1e-5)
+    assert np.allclose(ours['return'][closed], rec['return'][closed]) and (ours['side'] == np.where(rec['direction'] == 0, 1, -1)).all()
+    assert np.allclose(ours['rows'][closed], (rec['exit_idx'] - rec['entry_idx'])[closed])
+    m = trip_metrics(led)
+    if closed.any(): assert m['round_trips'] == closed.sum() and m['win_rate'] == pytest.approx(theirs.closed.win_rate())
+
+
+def test_round_trips_by_hand():
+    bars = toy_bars(n=2, t=8)[['Close']] * 0 + 10.
+    bars['Close', 'AAA'] = [10., 10, 12, 14, 14, 11, 11, 11]
+    w = pd.DataFrame(np.nan, bars.index, bars['Close'].columns)
+    w.iloc[0, 0], w.iloc[1, 0], w.iloc[2, 0], w.iloc[4, 0] = .1, .2, 0., -.1
+    led = fold(w, bars, Costs(0, 0), 1000.)
+    t = round_trips(led)
+    assert t['side'].tolist() == [1, -1] and t['closed'].isna().tolist() == [False, True] and t['rows'].iloc[0] == 2
+    bought = 10 * 1 + (20 - 10)
+    first = t.iloc[0]
+    assert first['shares'] == pytest.approx(bought) and first['entry'] == pytest.approx((10 * 10 + 10 * 12) / 20) and first['exit'] == 14
+    assert first['profit'] == pytest.approx(20 * (14 - 11)) and first['return'] == pytest.approx(3 / 11)
+    assert trip_metrics(led) == pytest.approx(dict(round_trips=1, win_rate=1., average_win=3 / 11, average_loss=np.nan, trip_profit_factor=np.nan, rows_held=2.), nan_ok=True)
+    none = trip_metrics(fold(w.where(w.index.to_series() < w.index[2], axis=0), bars, Costs(0, 0), 1000.))
+    assert none.pop('round_trips') == 0 and np.isnan(list(none.values())).all()
+
+
+def test_profits_of_names_add_up_to_the_account():
+    w, bars = market(4, t=80, gaps=0.)
+    w.iloc[-6:] = 0.
+    led = fold(w, bars, Costs(1e-3, 2e-3))
+    assert (led.shares.iloc[-1] == 0).all() and round_trips(led)['profit'].sum() == pytest.approx(led.equity.iloc[-1] - 1e6)
 
 
 @pytest.mark.parametrize('path, rows', [([1, 2, 3], 0), ([3, 2, 1], 2), ([3, 2, 3, 2, 1, 2, 3], 3), ([1, 1, 1], 0)])

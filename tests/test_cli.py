@@ -2,12 +2,17 @@
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from _runs import FINISH, write
+from typer.testing import CliRunner
 
 from gnn_quant import __version__
+from gnn_quant.evidence.trials import begin, recorded
 from gnn_quant.runs.daily import STAGES
 from gnn_quant.runs.folders import list_runs
 from gnn_quant.settings import Settings
@@ -42,10 +47,10 @@ def test_nothing_heavy_is_imported_for_help():
 
 def test_help_and_version(home):
     top = gnnq(home, '--help')
-    assert top.returncode == 0 and all(w in top.stdout for w in ('run', 'daily', 'runs', 'params', 'verify', 'data', 'Exit codes'))
+    assert top.returncode == 0 and all(w in top.stdout for w in ('run', 'daily', 'runs', 'params', 'verify', 'data', 'trials', 'audit', 'Exit codes'))
     assert gnnq(home, '--version').stdout.strip() == f'gnn_quant {__version__}'
-    for command in ('run', 'daily', 'runs', 'params', 'verify'):
-        text = gnnq(home, command, '--help')
+    for command in ('run', 'daily', 'runs', 'params', 'verify', 'trials list', 'trials verify', 'trials merge', 'audit run'):
+        text = gnnq(home, *command.split(), '--help')
         assert text.returncode == 0 and 'Exit codes' in text.stdout
     assert 'us20' in gnnq(home, 'data', 'list').stdout
 
@@ -107,9 +112,9 @@ def test_the_day(home):
     assert done.returncode == 0, done.stderr
     page = Path(done.stdout.strip())
     assert page.name == 'tearsheet.html' and page.is_file() and [f'{s}: started' for s in STAGES] == [x for x in done.stderr.splitlines() if 'started' in x]
-    newest = {r.name: r for r in runs_of(home)[:5]}
+    newest = {r.name: r for r in runs_of(home)[:len(STAGES)]}
     assert {n: r.metrics['got'][0] for n, r in newest.items()} == {s: 6 if s == 'train' else 5 for s in STAGES} and newest['ingest'].params['source'] == 'toy'
-    assert newest['tearsheet'].path == page.parent and newest['tearsheet'].manifest['lineage'] == ['backtest', 'signals', 'train', 'ingest']
+    assert newest['tearsheet'].path == page.parent and newest['tearsheet'].manifest['lineage'] == list(STAGES[-2::-1])
 
 
 def test_a_day_that_stops_says_where(home):
@@ -122,3 +127,47 @@ def test_a_day_that_stops_says_where(home):
 def test_from_another_folder_nothing_is_found_and_nothing_is_made(tmp_path):
     done = gnnq(tmp_path, 'run', 'ingest')
     assert done.returncode == 2 and 'GNNQ_NOTEBOOKS_DIR' in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_trials_are_listed_checked_and_merged(home, tmp_path):
+    here, there = (dict(GNNQ_REPORTS_DIR=str(tmp_path / m)) for m in ('here', 'there'))
+    none = gnnq(home, 'trials', 'list', **here)
+    assert none.returncode == 2 and 'nothing was ever recorded' in none.stderr and not none.stdout
+    for where, n in ((here, 1), (here, 2), (there, 2), (there, 3)): assert gnnq(home, 'run', '-q', 'train', '-p', f'seed={n}', '-p', f'ingest_run={runs_of(home, "ingest")[0].path}', **where).returncode == 0
+    days = pd.bdate_range('2020-01-01', periods=60)
+    with recorded(tmp_path / 'here/trials.jsonl', 'by hand', {}, 'bars') as t: t.returns = pd.Series(np.tile([.01, -.005], 30), days)
+    begin(tmp_path / 'here/trials.jsonl', 'left', {}, 'bars')
+    listed = gnnq(home, 'trials', 'list', **here)
+    head, *rows, _, words = listed.stdout.splitlines()
+    assert listed.returncode == 0 and head.split() == ['began', '(UTC)', 'run', 'trial', 'state', 'times', 'rows', 'Sharpe', 'key'] and len(rows) == 4
+    assert [r[18:].split()[0] for r in rows] == ['left', 'by', 'train', 'train'] and 'abandoned' in rows[0] and ' 60 ' in rows[1] and f"{.0025 / pd.Series(np.tile([.01, -.005], 30)).std() * 252**.5:.2f}" in rows[1]
+    assert words.startswith('4 trials, worth 4.0 independent: 1 with returns, 0 failed, 1 abandoned or going on. The journal ends with entry 7, ')
+    assert len(gnnq(home, 'trials', 'list', '--limit', '1', '--status', 'finished', **here).stdout.splitlines()) == 4
+    assert gnnq(home, 'trials', 'list', '--status', 'good', **here).returncode == 2
+    noted = words.rpartition(' ')[2]
+    fine = gnnq(home, 'trials', 'verify', '--head', noted, **here)
+    assert fine.returncode == 0 and fine.stdout.startswith('All as it was written. 4 trials')
+    merged = gnnq(home, 'trials', 'merge', str(tmp_path / 'there'), **here)
+    assert merged.returncode == 0 and merged.stdout.startswith('1 trial not counted before. 5 trials')
+    assert gnnq(home, 'trials', 'merge', str(tmp_path / 'there'), **here).stdout.startswith('0 trials not counted before. 5 trials')
+    assert gnnq(home, 'trials', 'verify', '--head', noted, **here).returncode == 0
+    wrong = gnnq(home, 'trials', 'verify', '--head', '0' * 16, **here)
+    assert wrong.returncode == 1 and 'rewritten or put back' in wrong.stdout and wrong.stdout.endswith('1 finding\n')
+    path = tmp_path / 'here/trials.jsonl'
+    path.write_text(''.join(path.read_text().splitlines(keepends=True)[1:]))
+    broken = gnnq(home, 'trials', 'verify', **here)
+    assert broken.returncode == 1 and 'entry 1 was dropped' in broken.stdout and not broken.stderr
+    assert gnnq(home, 'trials', 'list', **here).returncode == 5 and gnnq(home, 'trials', 'merge', 'nowhere', **there).returncode == 2
+
+
+@pytest.mark.parametrize('passed', [True, False])
+def test_an_audit_prints_its_page_and_says_what_it_found_by_its_code(tmp_path, monkeypatch, passed):
+    from gnn_quant import cli
+    from gnn_quant.runs.folders import Run
+    seen = []
+    def audit_run(ref, settings, params, text, say, timeout):
+        seen.append((ref, params, text, timeout))
+        return Run(tmp_path, dict(run='audit', files={'audit.html': 'h'}, metrics=dict(passed=passed)), 'finished')
+    monkeypatch.setitem(sys.modules, 'gnn_quant.runs.line', types.SimpleNamespace(audit_run=audit_run))
+    done = CliRunner().invoke(cli.app, ['audit', 'run', 'train', '-q', '-p', 'cuts=3', '--timeout', '9'])
+    assert done.exit_code == (0 if passed else 1) and done.stdout.strip() == str(tmp_path / 'audit.html') and seen == [('train', dict(cuts='3'), True, 9)]

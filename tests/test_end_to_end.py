@@ -1,18 +1,21 @@
-"The five run notebooks as they are stored, on real prices, in a folder of their own"
+"The six run notebooks of a day as they are stored, on real prices, in a folder of their own"
+import shutil
+
 import pandas as pd
 import pytest
 from _notebooks import ROOT
 from _runs import killed
 
 from gnn_quant.core import StaleData
-from gnn_quant.runs.daily import STAGES
+from gnn_quant.runs.daily import STAGES, in_silence
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import get_frame, list_runs
+from gnn_quant.runs.line import audit_run, signals_of
 from gnn_quant.runs.parameters import check_params, parameters
 from gnn_quant.runs.trials import trials_so_far
 from gnn_quant.runs.verify import verify
 from gnn_quant.settings import Settings
-from gnn_quant.store import catalog, read_json
+from gnn_quant.store import catalog, read_json, write_json
 
 SMALL = dict(models=['ridge', 'tgat'], epochs=1)
 
@@ -25,7 +28,7 @@ def s(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def day(s):
-    "All five with the parameters that are stored in them"
+    "All six with the parameters that are stored in them"
     return {name: run(name, {}, s, quiet=True) for name in STAGES}
 
 
@@ -46,11 +49,11 @@ def bytes_of(run, *starts): return {p.name: p.read_bytes() for p in sorted(run.p
 
 
 def test_the_day_ends_in_a_page_that_can_be_verified(s, day):
-    assert [r.status for r in day.values()] == ['finished'] * 5
+    assert [r.status for r in day.values()] == ['finished'] * 6
     for r in day.values(): assert verify(r) == [], r.name
     page = (day['tearsheet'].path / 'tearsheet.html').read_text(encoding='utf-8')
     assert all(w in page for w in ('Survivorship', day['backtest'].id, 'edge_free', day['ingest'].frames['bars'], '<dt>gap</dt>', '<dt>purge</dt>')) and 'http' + '://' not in page.replace('http://www.w3.org', '')
-    assert day['tearsheet'].metrics['trials'] == 4 and day['tearsheet'].id in (s.reports_dir / 'index.html').read_text(encoding='utf-8')
+    assert day['tearsheet'].metrics['trials'] == 5 and day['tearsheet'].id in (s.reports_dir / 'index.html').read_text(encoding='utf-8')
 
 
 def test_no_notebook_says_anything_on_stderr(day):
@@ -60,7 +63,8 @@ def test_no_notebook_says_anything_on_stderr(day):
 
 
 def test_what_was_built_on_what(day):
-    assert all(r.manifest['upstream'][a]['manifest'] == day[a].manifest['hash'] for a, r in zip(STAGES, list(day.values())[1:]))
+    above = dict(train='ingest', signals='train', backtest='signals', audit='signals', tearsheet='backtest')
+    assert all(day[n].manifest['upstream'][a]['manifest'] == day[a].manifest['hash'] for n, a in above.items())
     assert day['train'].manifest['inputs']['bars'] == day['ingest'].frames['bars']
     assert max(day['backtest'].metrics['agreement'].values()) < 1e-4, 'currency, of a million'
 
@@ -123,3 +127,41 @@ def test_several_horizons_are_learned_and_the_first_is_scored(s, day, small):
     assert (a.notna() == b.notna()).all(axis=None) and (a != b)[a.notna()].any(axis=None), 'the same rows, by another network'
     for wrong, says in ((dict(horizons=[1, 5]), 'begins with 1, and horizon=5'), (dict(models=['tgat', 'ridge']), 'ridge can learn only one'), (dict(horizons=[5, 5]), 'horizon 5 comes twice')):
         with pytest.raises(Exception, match=says): run('train', how | wrong, s, quiet=True)
+
+
+# ---- the audit
+
+def test_the_audit_of_the_day_finds_nothing_and_says_what_it_asked(s, day):
+    a = day['audit']
+    table, m = get_frame(a, 'audit'), a.metrics
+    assert m['passed'] is True and (table == 'same').all(axis=None) and m['stages'] == {k: 'same' for k in table.index} and len(m['cuts']) == 3 and m['found'] == 0 and m['findings'] == []
+    assert list(table.index) == ['features', 'edges', 'sampler', 'prediction', 'signal', 'weights'] and list(table) == m['cuts'] and len(get_frame(a, 'findings')) == 0
+    ties = get_frame(a, 'attention')
+    assert list(ties) == ['date', 'asker', 'neighbour', 'relation', 'weight', 'age'] and set(m['cuts']) <= set(ties['date'].dt.strftime('%Y-%m-%d')) and ties['weight'].between(0, 1).all()
+    assert {'1', '100', 'where'} == set(get_frame(a, 'warmup')) and (a.path / 'audit.html').stat().st_size < 50_000
+    page = (a.path / 'audit.html').read_text(encoding='utf-8')
+    assert m['sentence'] in page and 'What a pass does not prove' in page and all(day[n].id in page for n in ('ingest', 'train', 'signals')) and 'No model of this run keeps a memory' in page
+    assert all(signals_of(ref, s).id == day['signals'].id for ref in (day['train'].id, day['tearsheet'].id, str(day['backtest'].path)))
+
+
+def test_a_run_whose_notebook_did_something_else_is_not_vouched_for(s, small, tmp_path):
+    "Features scaled over all dates in the training notebook itself: they are not those of the line, and nothing passes"
+    home = tmp_path / 'runs'
+    shutil.copytree(ROOT / 'nbs/runs', home)
+    nb = read_json(home / 'train.ipynb')
+    cell = next(c for c in nb['cells'] if 'x, ys = line_features' in ''.join(c['source']))
+    cell['source'] = ''.join(cell['source']).replace('y, span = ys[0], span_of(ys)', 'x = x / x.abs().max()\ny, span = ys[0], span_of(ys)')
+    write_json(nb, home / 'train.ipynb')
+    own = s.model_copy(update=dict(notebooks_dir=home))
+    train = run('train', dict(models=['ridge'], ingest_run=str(small['ingest'].path)), own, quiet=True)
+    run('signals', dict(train_run=str(train.path)), own, quiet=True)
+    with in_silence() as say: a = audit_run(train.id, own, dict(cuts='2', seed='3'), True, say)
+    assert a.metrics['passed'] is False and a.metrics['verdict'] == a.metrics['stages']['features'] == 'unrepeatable' and a.params['cuts'] == 2
+    assert a.metrics['sentence'].startswith('Nothing can be said of look-ahead: features') and 'banner alarm' in (a.path / 'audit.html').read_text(encoding='utf-8')
+
+
+def test_the_same_audit_gives_the_same_bytes(s, small):
+    dates = [f'{t:%Y-%m-%d}' for t in get_frame(small['train'], 'scores.tgat').dropna().index[[10, 90]]]
+    a, b = (run('audit', dict(dates=dates, models=['tgat'], signals_run=str(small['signals'].path)), s, quiet=True) for _ in range(2))
+    assert a.metrics['passed'] and a.frames == b.frames and a.metrics == b.metrics and a.metrics['cuts'] == dates and trials_so_far(s) == a.manifest['trial'], 'an audit is no trial'
+    with pytest.raises(Exception, match='1990-01-02 is no row of a test block'): run('audit', dict(dates=['1990-01-02'], signals_run=str(small['signals'].path)), s, quiet=True)

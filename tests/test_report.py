@@ -1,4 +1,5 @@
 "The report: what one page notebook cannot say about bad input, silence, numbers and the network"
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,23 +9,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gnn_quant.backtest import return_metrics
+from gnn_quant.backtest import ledger_returns, return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
+from gnn_quant.evidence.dossier import Case, Evidence, gather
+from gnn_quant.evidence.gaps import Gap, sharpe, sharpe_draws, sharpe_gaps
+from gnn_quant.evidence.ic import stationary_rows
+from gnn_quant.evidence.trials import Count, count, recorded, trial_returns
 from gnn_quant.features.target import make_target
 from gnn_quant.graph.events import correlation_events, edges_on
 from gnn_quant.market import Costs, fold, orders_for_tomorrow
+from gnn_quant.report import evidence as ev
+from gnn_quant.report.evidence import absurd_banner, evidence_pages, prob, verdict_words
+from gnn_quant.report.evidence_charts import _bars, curves, forest, histogram, strips
 from gnn_quant.report.index import index_page, link
 from gnn_quant.report.ladder import ladder_page
 from gnn_quant.report.links import PUBLISHED, links_page
 from gnn_quant.report.markup import loads, num, text
-from gnn_quant.report.page import TearSheet, alarms, compare, ic_frame, ic_gaps, judge, judgement, tearsheet, unfilled_words
-from gnn_quant.report.quantstats import align, metric_rows, qs_parts, tail_risk
-from gnn_quant.report.verdict import Gap, best_of, sharpe, sharpe_draws, sharpe_gaps, stationary_rows, verdict
+from gnn_quant.report.page import TearSheet, absurd, alarms, compare, ic_frame, ic_gaps, judge, judgement, tearsheet, unfilled_words
+from gnn_quant.report.quantstats import align, metric_rows, month_returns, qs_parts, quantstats_pages, tail_risk
+from gnn_quant.report.verdict import best_of, verdict
+from gnn_quant.store import plain
 
 EVIL = '" onload="alert(0)" x="><script>alert(1)</script><img src=x onerror=alert(2)>$x_1$&'
 BARS = toy_bars(n=6, t=420)
 PX = BARS['Close']
 EQUAL = PX * 0 + 1 / 6
+SEVEN = Count(n=7, effective=7., returns=0, failed=1, abandoned=2, sharpe_sd=float('nan'), head='9c0d' * 16, seq=14)
 
 
 def ranked(s, k=3): return s.rank(axis=1).gt(6 - k).div(k).where(s.notna().all(axis=1))
@@ -34,7 +44,7 @@ def make(bars=BARS, **more):
     score = -PX.pct_change(5, fill_method=None)
     weights = {'TGAT': ranked(score), 'edge-free twin': ranked(score, 2), 'ridge': ranked(score, 4), 'equal weight': EQUAL}
     ledgers = {n: fold(w, bars, Costs()) for n, w in weights.items()}
-    base = dict(strategies=ledgers, benchmark=PX.mean(axis=1).rename('SP500'), data=dict(name='us20', hash='ab' * 32, source='test'), run=dict(id='r1'), trials=7,
+    base = dict(strategies=ledgers, benchmark=PX.mean(axis=1).rename('SP500'), data=dict(name='us20', hash='ab' * 32, source='test'), run=dict(id='r1'), trials=SEVEN,
                 scores={'TGAT': score}, target=make_target(bars, 5), costs=Costs(), draws=100)
     return TearSheet(**base | more)
 
@@ -128,7 +138,7 @@ def test_everything_from_data_is_escaped():
     names = dict(zip(PX.columns, [EVIL, *PX.columns[1:]]))
     bars = BARS.rename(columns=names)
     led = fold(EQUAL.rename(columns=names), bars, Costs())
-    s = make(strategies={EVIL: led, 'equal weight': led}, benchmark=PX['AAA'].rename(EVIL), data=dict(name=EVIL, hash=EVIL), run={EVIL: EVIL}, title=EVIL, journal_head=EVIL,
+    s = make(strategies={EVIL: led, 'equal weight': led}, benchmark=PX['AAA'].rename(EVIL), data=dict(name=EVIL, hash=EVIL), run={EVIL: EVIL}, title=EVIL, trials=replace(SEVEN, head=EVIL),
              caveats=(EVIL,), features=(EVIL,), left_out={EVIL: EVIL}, design={EVIL: EVIL}, agreement={EVIL: 1e-9}, scores={EVIL: PX.rename(columns=names)},
              target=make_target(bars, 5), folds=pd.DataFrame({EVIL: [EVIL]}), edges=edges_on(correlation_events(bars, top=2), bars.index[-1]),
              orders=orders_for_tomorrow(led, EQUAL.rename(columns=names), bars), history=pd.DataFrame({'model': [EVIL], 'epoch': [0], 'train_loss': [1.]}),
@@ -151,13 +161,14 @@ def test_index_is_escaped():
 
 # --- what a page cannot be built without -------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('trials', [None, 0, -1, 2.5, True, '3', float('nan')])
+@pytest.mark.parametrize('trials', [None, 0, -1, 2.5, True, '3', float('nan'), 7, replace(SEVEN, n=0), replace(SEVEN, effective=8.), replace(SEVEN, effective=float('nan'))])
 def test_no_page_without_a_count_of_trials(sheet, trials):
     with pytest.raises(BadParams, match='trials'): replace(sheet, trials=trials)
 
 
 def test_trials_are_missing_by_default():
     with pytest.raises(BadParams, match='trials: missing'): TearSheet({}, PX['AAA'], dict(name='x', hash='y'), {})
+    with pytest.raises(TypeError): TearSheet({}, PX['AAA'], dict(name='x', hash='y'), {}, SEVEN), 'a count is handed in by name'
 
 
 @pytest.mark.parametrize('wrong, word', [(dict(data=dict(name='x')), 'hash'), (dict(fill='Vwap'), 'fill'), (dict(strategies={}), 'strategies')])
@@ -187,7 +198,8 @@ def test_the_absurd_raises_a_banner(sheet, quick):
     s = replace(sheet, strategies={'TGAT': prophet} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}, scores={'TGAT': make_target(BARS, 5).frame})
     said = alarms(compare(s, judge(s)), judge(s))
     assert [w for w in said if 'TGAT: a Sharpe' in w] and [w for w in said if 'TGAT: a growth' in w] and [w for w in said if 'rank IC' in w]
-    assert tearsheet(s).count('banner alarm') >= 3 and not [w for w in said if 'ridge' in w]
+    red = re.findall(r'<p class="banner alarm">(.*?)</p>', tearsheet(s))
+    assert all(text(w) in red[0] for w in said) and 'audit was not run' in red[1] and not [w for w in said if 'ridge' in w]
 
 
 # --- verdict -----------------------------------------------------------------------------------------------------------
@@ -224,7 +236,7 @@ def test_the_page_says_what_the_numbers_say(sheet, page):
     sentence, chance, gaps = judgement(sheet, judge(sheet))
     assert text(sentence) in page and text(chance) in page
     assert {g.peer for g in gaps} == {'edge-free twin', 'ridge', 'equal weight', 'SP500'}
-    assert '7 trials have been made so far' in page and 'not given: the count cannot be checked' in page
+    assert '7 trials have been counted so far, worth 7.0 independent ones' in page and '9c0d' * 16 in page and 'failed</dt><dd>1<' in page and 'abandoned</dt><dd>2<' in page
 
 
 def test_a_strategy_that_never_traded_is_named(sheet, quick):
@@ -375,14 +387,15 @@ def test_no_benchmark_level_comes_from_the_future():
 
 def test_the_page_is_in_the_promised_order(sheet):
     s = replace(sheet, folds=pd.DataFrame(dict(fold=[0], test_rows=[20])), edges=edges_on(correlation_events(BARS, top=2), BARS.index[-1]), agreement={'TGAT': 2e-9},
-                features=('ret_5',), left_out={'gap': 'no open'}, caveats=('Survivorship.',), history=pd.DataFrame(dict(epoch=[0, 1], train_loss=[1., .5])), journal_head='9c0d')
+                features=('ret_5',), left_out={'gap': 'no open'}, caveats=('Survivorship.',), history=pd.DataFrame(dict(epoch=[0, 1], train_loss=[1., .5])))
     html = tearsheet(s)
     heads = re.findall(r'<h2>(.*?)</h2>', html)
-    assert heads[:12] == ['Side by side', 'Growth and drawdown', 'Information coefficient over time', 'Learning', 'What ran', 'Data', 'Costs and fills', 'Walk-forward',
-                          'Agreement of engines', 'Features', 'Caveats of the data', 'Trials']
+    theirs = [h for h in heads if h.startswith('QuantStats')]
+    assert heads == ['Side by side', 'Growth and drawdown', 'Information coefficient over time', 'Learning', *theirs, 'Evidence', 'Trials', 'What ran', 'Data', 'Costs and fills', 'Walk-forward',
+                     'Agreement of engines', 'Features', 'Caveats of the data', 'Graph on the last date'] and len(theirs) == 4
     assert 'Two independent engines differ by at most 2e-09 in currency' in words(html) and 'of any of the 1 equity curves' in words(html)
-    assert heads[12] == 'Graph on the last date' and all(h.startswith('QuantStats') for h in heads[13:]) and len(heads) > 14
     assert html.index('class=verdict') < html.index('<h2>') and '2e-09 in currency' in html and 'next row&#39;s open' in html
+    assert set(re.findall(r'href="#(\w+)"', html[:html.index('<h2>')])) <= set(re.findall(r'<section id="(\w+)"', html)), 'a link of the contents leads nowhere'
 
 
 def test_the_walk_is_told_in_rows(sheet):
@@ -529,3 +542,218 @@ def test_the_links_run_leaves_a_page_and_a_table(tmp_settings):
     html, csv = page_of(r).read_text(), pd.read_csv(r.path / 'links.csv')
     assert page_of(r).name == 'links.html' and 'SIMULATED' in html and '76.20' not in html + (r.path / 'links.ipynb').read_text() and html.count('<svg') == 1
     assert csv['model'].tolist() == ['edge_bank', 'tgat'] and csv['test_ap'].between(0, 100).all()
+
+
+# --- evidence ------------------------------------------------------------------------------------------------------------
+
+SECTIONS = ['how far to believe it', 'look-ahead audit', 'trials and deflated Sharpe', 'the best of many', 'permutations', 'headline figures with intervals', 'costs and delays', 'regimes',
+            'what the graph is worth', 'the ranking', 'whom it listened to', 'controls', 'risk forecasts', 'hashes']
+AUDIT = dict(passed=True, cuts=['2020-06-01', '2021-02-01'], stages=dict(features='same', edges='same'), findings=[], run='audit-1')
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    "A sheet whose evidence was gathered, every section of it, on the toy market"
+    path = tmp_path_factory.mktemp('ledger') / 'trials.jsonl'
+    score = {k: -PX.pct_change(d, fill_method=None) for k, d in (('TGAT', 5), ('edge-free twin', 6), ('rewired', 4), ('ridge', 10))}
+    weights = {k: ranked(s) for k, s in score.items()} | {'equal weight': EQUAL}
+    ledgers = {k: fold(w, BARS, Costs()) for k, w in weights.items()}
+    for k, led in ledgers.items():
+        with recorded(path, k, {}, 'simulated') as t: t.returns = ledger_returns(led)
+    days = PX.index[[100, 200, 300]]
+    tables = dict(audit=pd.DataFrame({c: AUDIT['stages'] for c in AUDIT['cuts']}).rename_axis('stage'),
+                  attention=pd.DataFrame(dict(date=days.repeat(2), asker='AAA', neighbour=['BBB', 'CCC'] * 3, relation='corr', weight=[.5, .2] * 3, age=2.)),
+                  controls=pd.DataFrame(dict(rank_ic=[.3], lo=[.2], hi=[.4], expected=['found'], verdict=['holds']), pd.Index(['planted in nodes'], name='control')),
+                  warmup=pd.DataFrame({'1': [0.], 'where': ['']}, pd.Index(['features'], name='stage')), risk=pd.DataFrame(dict(test=['Kupiec'], p=[.4])))
+    case = Case(weights, ledgers, BARS, Costs(), PX.mean(axis=1), count(path), trial_returns(path), score, make_target(BARS, 5), {'edge-free': 'edge-free twin', 'rewired': 'rewired'}, 'equal weight',
+                AUDIT, tables, dict(bars='ab' * 32), 60)
+    return make(strategies=ledgers, trials=case.count, evidence=gather(case), scores=score, draws=50)
+
+
+@pytest.fixture(scope='module')
+def shown(whole): return evidence_pages(whole.evidence, 'TGAT')
+
+
+def told(html): return [re.sub(r'<.*?>', '', m) for m in re.findall(r'<p class=missing>(.*?)</p>', html)]
+
+
+def test_every_section_is_there_and_none_is_missing(shown):
+    html = shown
+    assert re.findall(r'<h2>Evidence: (.*?)</h2>', html) == SECTIONS and told(html) == []
+    assert html.count('<svg') >= 11 and html.count('aria-label="') == html.count('<svg'), 'a picture without words'
+    assert not re.search(r'\bnan\b|\binf\b|None', ' '.join(Reader(html).words))
+
+
+def test_what_was_not_run_is_said_in_every_section():
+    html = evidence_pages(Evidence({}, {}), 'TGAT')
+    assert re.findall(r'<h2>Evidence: (.*?)</h2>', html) == SECTIONS
+    for part in re.split(r'<h2>', html)[2:]: assert 'class=missing><b>Not run:</b>' in part, part[:60]
+    assert 'No verdict was reached' in html and '<svg' not in html
+
+
+PARTS = dict(audit=ev.audit_part, trials=ev.trial_part, sharpe=ev.trial_part, selection=ev.selection_part, overfit=ev.selection_part, permutation=ev.permutation_part, bootstrap=ev.bootstrap_part,
+             costs=ev.curve_part, delays=ev.curve_part, survivorship=ev.curve_part, capacity=ev.curve_part, regimes=ev.regime_part, twins=ev.twin_part, ic=ev.signal_part, quantiles=ev.signal_part,
+             decay=ev.signal_part, months=ev.signal_part, models=ev.signal_part, attention=ev.attention_part, controls=ev.control_part, risk=ev.risk_part)
+
+
+@pytest.mark.parametrize('key', PARTS)
+def test_a_part_that_failed_leaves_its_reason(whole, key):
+    figures = whole.evidence.figures | {key: dict(why=f'because <{key}> was too short')}
+    html = PARTS[key](Evidence(figures, {k: v for k, v in whole.evidence.frames.items() if k != key}), 'TGAT')
+    assert any(f'because &lt;{key}&gt; was too short.' in w for w in told(html)) and len(told(html)) == 1
+    assert len(re.findall(r'<h2>Evidence: (.*?)</h2>', html)) == 1, 'the section stays'
+
+
+def test_the_page_opens_with_how_far_to_believe_it(whole, quick):
+    html = tearsheet(whole)
+    said, earned = text(whole.evidence.figures['verdict']['sentence']), text(judgement(whole, judge(whole))[0])
+    assert html.index('<h1>') < html.index(said) < html.index(earned) < html.index('<h2>')
+    heads = re.findall(r'<h2>(.*?)</h2>', html)
+    assert heads.index('Evidence: how far to believe it') < heads.index('What ran') and 'Trials' not in heads and loads(html) == []
+    assert 'only those of the evidence are adjusted' in html and 'No figure on this page is adjusted' not in html
+    assert tearsheet(whole) == html
+
+
+def test_quantstats_come_before_the_evidence(whole):
+    heads = re.findall(r'<h2>(.*?)</h2>', tearsheet(whole))
+    last = max(i for i, h in enumerate(heads) if h.startswith('QuantStats'))
+    assert heads.index('Side by side') < last < heads.index('Evidence: how far to believe it')
+
+
+def test_without_evidence_the_page_says_so(page):
+    assert 'evidence was not gathered for this page, so no test of luck or of look-ahead stands behind it' in page and 'No figure on this page is adjusted for the number of trials' in page
+
+
+def test_evidence_of_another_count_is_refused(whole):
+    other = Evidence(whole.evidence.figures | dict(trials=whole.evidence.figures['trials'] | dict(head='0' * 64)), {})
+    with pytest.raises(BadData, match='gathered when the ledger ended at 000000000000'): replace(whole, evidence=other)
+
+
+def test_numbers_of_the_evidence_reach_the_page(whole, shown):
+    f, said = whole.evidence.figures, words(shown)
+    s, o, p = f['sharpe'], f['overfit'], f['permutation']
+    for shown in (f"Sharpe a year {num(s['sharpe'])}", f"{num(s['dsr'], '.3f')}, the deflated Sharpe ratio", f"hurdle, the best without skill {num(s['hurdle'])}", f"trials counted {f['trials']['n']}", f"failed {f['trials']['failed']}",
+                  f"in {num(o['pbo'], '.0%')} of them", f"{p['dates']['draws']:,} draws", f"p = {prob(p['names']['p'])}", f"Mean rank IC {num(f['ic']['mean'], '.4f')}", f"{prob(f['selection']['consistent'])} (lower", 'ab' * 32):
+        assert shown in said, shown
+    t = whole.evidence.frames['twins'].loc['edge-free']
+    assert f"{num(t['diff'], '+.2f')} ({num(t['lo'], '+.2f')} to {num(t['hi'], '+.2f')})" in said
+    assert f"Sharpe {num(whole.evidence.frames['bootstrap'].loc['sharpe', 'value'])}, {num(whole.evidence.frames['bootstrap'].loc['sharpe', 'lo'])} to" in said
+    for reason in f['verdict']['reasons']: assert reason.partition(': ')[2] in said
+
+
+def test_figures_that_were_written_down_make_the_same_page(whole, shown):
+    "NaN becomes None in JSON, and a frame comes back from Parquet"
+    e, known = whole.evidence, {k: v for k, v in whole.evidence.figures['sharpe'].items() if not (isinstance(v, float) and np.isinf(v))}
+    kept = json.loads(json.dumps(plain(e.figures | dict(sharpe=known))))
+    assert evidence_pages(Evidence(kept, e.frames), 'TGAT') == shown
+    holes = {k: {i: None for i in v} | {i: v[i] for i in ('rows', 'n', 'splits', 'trials', 'blocks', 'models', 'against', 'draws', 'horizon') if i in v} if isinstance(v, dict) and k in ('sharpe', 'overfit', 'selection', 'ic') else v for k, v in kept.items()}
+    assert not re.search(r'\bnan\b|None', words(evidence_pages(Evidence(holes, e.frames), 'TGAT'))), 'what is not known is a dash'
+
+
+def test_everything_from_the_evidence_is_escaped(whole):
+    e = whole.evidence
+    bad = dict(passed=False, cuts=[EVIL], stages={EVIL: EVIL}, findings=[EVIL] * 25, run=EVIL)
+    def evil(x):
+        x = x.copy()
+        if x.index.dtype == object or str(x.index.dtype) == 'str': x.index = pd.Index([EVIL + str(i) for i in range(len(x))], name=x.index.name)
+        for c in x.columns:
+            if x[c].dtype == object or str(x[c].dtype) == 'str': x[c] = EVIL
+        return x
+    frames = {k: v if k == 'months' else evil(v) for k, v in e.frames.items()} | dict(audit=pd.DataFrame({EVIL: [EVIL]}, [EVIL]))
+    figures = e.figures | dict(audit=bad, hashes={EVIL: EVIL}, verdict=dict(level=EVIL, sentence=EVIL, reasons=[f'failed: {EVIL}', EVIL]), selection=e.figures['selection'] | dict(best=EVIL, against=EVIL))
+    r = Reader(evidence_pages(Evidence(figures, frames), EVIL))
+    assert not {'script', 'img'} & set(r.tags) and not [a for a in r.attrs if a[1].startswith('on')]
+    assert 'And 5 more.' in ' '.join(r.words)
+
+
+@pytest.mark.parametrize('level, colour', [('leaks', 'leaks'), ('absurd', 'absurd'), ('refuted', 'refuted'), ('not established', 'open'), ('established', 'established')])
+def test_each_level_has_its_colour_and_its_words(level, colour):
+    html = verdict_words(Evidence(dict(verdict=dict(level=level, sentence='So it is.', reasons=[])), {}))
+    assert html == f'<p class="verdict {colour}">So it is.</p>' and f'.verdict.{colour}' in page_of()
+
+
+def page_of():
+    from gnn_quant.report.markup import style
+    return style
+
+
+@pytest.mark.parametrize('audit, says', [
+    (None, 'The look-ahead audit was not run. Until it is, presume a leak.'),
+    (dict(why='no checkpoint'), 'was not run: no checkpoint. Until it is, presume a leak.'),
+    (AUDIT, 'everything before was the same, bit for bit. That is an answer about time only'),
+    (AUDIT | dict(passed=False, findings=['edges: AAA knew.']), '1 thing moved. edges: AAA knew. That is the explanation until another is shown.'),
+    (AUDIT | dict(again=True), 'Because of this the audit was run again, on more dates.')])
+def test_the_absurd_is_answered_by_the_audit(whole, quick, audit, says):
+    prophet = fold(ranked(PX.shift(-2) / PX.shift(-1), 1).fillna(0.), BARS, Costs(0., 0.))
+    strategies = {'TGAT': prophet} | {k: v for k, v in whole.strategies.items() if k != 'TGAT'}
+    html = tearsheet(replace(whole, strategies=strategies, evidence=Evidence(whole.evidence.figures | dict(audit=audit), {})))
+    red = re.findall(r'<p class="banner alarm">(.*?)</p>', html)
+    assert 'TGAT: a Sharpe of' in red[0] and says in red[1] and html.index('banner alarm') < html.index('class="verdict')
+
+
+def test_a_sober_page_has_no_banner(whole, quick):
+    assert not absurd(compare(whole, judge(whole))) and 'banner alarm' not in tearsheet(whole) and absurd_banner([], AUDIT) == ''
+
+
+# --- pictures of evidence --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('values', [np.random.default_rng(0).normal(size=500), np.repeat([-2., -1., 0., 1.], 30), np.r_[np.zeros(50), .3], np.random.default_rng(1).standard_t(2, 800)])
+@pytest.mark.parametrize('found', [-.5, 0., .3, 5.])
+def test_bars_of_a_histogram_are_the_p_value_to_be_seen(values, found):
+    at, size, wide = _bars(values, found)
+    assert size.sum() == len(values) and size[at >= found - 1e-12].sum() == (values >= found - 1e-9).sum(), 'a bar stands on both sides of the found value'
+    assert len(at) < 400 and wide > 0
+
+
+def test_a_histogram_draws_the_strong_side():
+    v = pd.Series(np.r_[np.zeros(20), np.ones(5)])
+    right, left = (histogram(v, .5, 't', 'x', strong=k) for k in ('right', 'left'))
+    assert right != left and right.count('#d55e00') >= 1 and left.count('#d55e00') >= 1
+    for bad in (v * np.nan, v):
+        with pytest.raises(BadData, match='histogram'): histogram(bad, np.nan, 't', 'x')
+
+
+def test_pictures_do_not_share_ids(shown):
+    defs = {}
+    for svg in re.findall(r'<svg.*?</svg>', shown, re.S):
+        for kind, name, body in re.findall(r'<(clipPath|path) id="([^"]+)"(.*?)(?:</clipPath>|/>)', svg, re.S): assert defs.setdefault((kind, name), body) == body
+
+
+def test_colours_of_intervals_follow_their_side():
+    x = pd.DataFrame(dict(value=[1., -1., .2], lo=[.5, -2., -1.], hi=[2., -.5, 1.]), ['up', 'down', 'level'])
+    one = lambda k: forest({'x': x.loc[[k]]}, 't')
+    assert '#0072b2' in one('up') and '#d55e00' in one('down') and '#777777' in one('level') and '#0072b2' not in one('down') + one('level')
+    assert one('up').count('#0072b2') > forest({'x': x.loc[['up']].assign(lo=np.nan)}, 't').count('#0072b2'), 'no interval, no line and no colour'
+
+
+def test_empty_curves_and_strips_are_refused():
+    with pytest.raises(BadData, match='no point'): curves(pd.DataFrame({'a': [np.nan]}, [1]), 't', 'x', 'y')
+    with pytest.raises(BadData, match='no figure'): strips(pd.DataFrame(dict(value=[np.nan], lo=[0.], hi=[1.]), ['a']), {})
+
+
+# --- windows and months -----------------------------------------------------------------------------------------------------
+
+def test_windows_hold_the_months_they_say(returns):
+    r = returns['TGAT']
+    rows = metric_rows(qs_parts(r, returns['SP500'], 'TGAT', 'SP500')['metrics'], r, returns['SP500'])
+    last = r.index[-1]
+    for name, months in (('3M', 3), ('6M', 6), ('1Y', 12)):
+        want = (1 + r[r.index > last - pd.DateOffset(months=months)]).prod() - 1
+        assert number(rows.loc[name, 'strategy']) == pytest.approx(want, abs=6e-5)
+    x = r[r.index > last - pd.DateOffset(years=3)]
+    assert number(rows.loc['3Y (ann.)', 'strategy']) == pytest.approx((1 + x).prod() ** (252 / len(x)) - 1, abs=6e-5)
+
+
+def test_figures_that_lie_are_gone_and_said(returns):
+    made = qs_parts(returns['TGAT'], returns['SP500'], 'TGAT', 'SP500')['metrics']
+    rows, html = metric_rows(made, returns['TGAT'], returns['SP500']), words(quantstats_pages(returns['TGAT'], returns['SP500']))
+    for gone in ('Kelly Criterion', 'Recovery Factor', 'Ulcer Performance Index', 'Serenity Index', 'Profit Ratio', 'Risk-Return Ratio', 'Gain/Pain (1M)'):
+        assert gone in made and gone not in rows.index and f'{gone}:' in html
+    assert rows.loc['R^2', 'benchmark'] == '–' != rows.loc['R^2', 'strategy']
+
+
+def test_a_month_without_rows_is_no_gain_of_zero(returns):
+    r = returns['TGAT'].loc['2016-02-10':'2017-03-15']
+    m = month_returns(r)
+    assert np.isnan(m.loc[2016, 'Jan']) and np.isnan(m.loc[2017, 'Apr']) and m.loc[2016, 'Mar'] == pytest.approx((1 + r['2016-03']).prod() - 1)
+    assert (1 + m['year']).prod() == pytest.approx((1 + r).prod()) and np.allclose((1 + m.drop(columns='year')).prod(axis=1) - 1, m['year'])

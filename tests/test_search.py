@@ -17,7 +17,7 @@ from gnn_quant.runs import search as module
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import get_frame
 from gnn_quant.runs.search import Plan, check_untouched, inner_blocks, make_task, read_fixed, read_space, search
-from gnn_quant.runs.trials import journal_path, trials_so_far
+from gnn_quant.runs.trials import counted, journal_path, trials_so_far
 from gnn_quant.settings import Settings
 from gnn_quant.store import read_json
 
@@ -108,6 +108,8 @@ def test_failed_and_pruned_trials_count(tmp_path, monkeypatch):
     found = search(PLAN, task(), tmp_path / 'kept', s)
     assert found.table['state'].tolist() == ['complete', 'fail', 'pruned', 'complete'] and trials_so_far(s) == 4
     ends = [e.body['status'] for e in read(journal_path(s)) if e.kind == 'end']
+    starts = journal(s)
+    assert len({b['id'] for b in starts}) == 4 and len({b['data'] for b in starts}) == 1 and all(b['params'] for b in starts) and (counted(s).failed, counted(s).returns) == (1, 0)
     assert ends == found.table['state'].tolist() and found.value == found.table['valid_ic'][[0, 3]].max()
     monkeypatch.setattr(module, '_parts', lambda *a: (_ for _ in ()).throw(BadData('never')))
     with pytest.raises(BadData, match='none of 4 trials was finished. The first said: BadData: never'): search(PLAN, task(), tmp_path / 'none', s)
@@ -157,7 +159,9 @@ def test_the_same_seed_proposes_the_same(tmp_path, whole):
     for i, other in enumerate((replace(PLAN, seed=1), replace(PLAN, sampler='random'))):
         table = search(other, task(), tmp_path / f'b{i}', s).table
         assert len(table) == 4 and (other.seed == 0 or not table.equals(whole[0].table))
+    before = trials_so_far(s)
     two = search(replace(PLAN, seeds=(0, 1), trials=1), task(), tmp_path / 'c', s)
+    assert trials_so_far(s) == before + 2 and [sorted(b['trials']) for b in journal(s)][-1] == ['mlp, seed 0', 'mlp, seed 1'], 'each seed counts'
     assert len(read_json(tmp_path / 'c/search.json')['trials'][0]['parts']) == 4 and two.value != whole[0].table['valid_ic'][0]
     with pytest.raises(CheckpointMismatch, match='seed was 0, is 1'): search(replace(PLAN, seed=1), task(), tmp_path / 'a', s)
     x, y = panel(seed=1)

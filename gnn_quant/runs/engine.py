@@ -16,7 +16,7 @@ from ..core import BadParams, BadSettings, GnnQuantError, RunFailed, StoreError
 from .folders import STAGING, Run, hold, list_runs, new_id, read_run, use_run, write_manifest
 from .parameters import Param, check_params, parameters, read_notebook
 from .provenance import code_hash, git_state, notebook_hash, package_hash, versions
-from .trials import UNCOUNTED, content, digest, journal_path, models_of, note_end, note_start, trial_keys, trials_so_far
+from .trials import UNCOUNTED, content, digest, journal_path, models_of, left_returns, note_end, note_start, trial_keys, trials_so_far
 from ..settings import Settings
 from ..store import file_hash, plain, read_frame, read_json, utc_now, write_json, write_text
 
@@ -275,7 +275,7 @@ def publish(
     "Write the last manifest, note the end, move the folder"
     for p in folder.rglob('.gnnq-*.tmp'): p.unlink(missing_ok=True)
     m = write_manifest(folder, _last_manifest(manifest, folder, failure, wall))
-    note_end(job.settings, job.name, m['id'], m['status'], m['hash'], failure.error if failure else '')
+    note_end(job.settings, job.name, m['id'], m['status'], m['hash'], failure.error if failure else '', left_returns(folder, m['trials'], job.name), inputs=m.get('inputs', {}))
     home = folder.parents[1] / job.name / ('failed' if failure else m['asof'])
     home.mkdir(parents=True, exist_ok=True)
     os.rename(folder, home / m['id'])
@@ -380,7 +380,7 @@ def run(
         with listening(folder, on_line): failure = execute(job, folder, timeout, bar) or check_end(job, folder)
         done = publish(job, folder, manifest, failure, time.monotonic() - begun)
     except KeyboardInterrupt:
-        note_end(job.settings, job.name, manifest['id'], 'interrupted', '', 'interrupted from the keyboard')
+        with contextlib.suppress(BadParams): note_end(job.settings, job.name, manifest['id'], 'interrupted', '', 'interrupted from the keyboard')
         raise
     finally: os.close(lock)
     try: write_index(job.settings)

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, GnnQuantError, LookAhead, need
-from ..journal import append
+from .folders import new_id
 from .provenance import versions
-from .trials import digest, journal_path, note_start, trials_so_far
+from .trials import digest, note_end, note_start, trials_so_far
 from ..settings import Settings
 from ..store import read_json, write_json
 
@@ -219,14 +219,22 @@ def search(
     for number in watch(range(len(done), plan.trials), 'trials', progress):
         study, axes = _study(plan, done)
         trial = study.ask(axes)
-        key, id = digest([meta, dict(trial.params)]), f'{home.absolute().parent.name}-t{number:03d}'
-        note_start(settings, 'search', id, {plan.model: key}, {}, dict(number=number, params=dict(trial.params)))
+        id = f'{new_id()}-t{number:03d}'
+        note_start(settings, 'search', id, _keys(plan, meta, trial.params), {}, dict(number=number, params=dict(trial.params), part_of=home.absolute().parent.name, data=_data(plan, meta)))
         done.append(dict(number=number, params=dict(trial.params)) | _try(plan, task, home / 'trial', trial))
         write_json(dict(meta=meta, trials=done), home / 'search.json')
-        append(journal_path(settings), 'end', dict(run='search', id=id, status=done[-1]['state'].lower(), manifest='', error=done[-1]['error'], value=done[-1]['value']))
+        note_end(settings, 'search', id, done[-1]['state'].lower(), '', done[-1]['error'], value=done[-1]['value'])
         shutil.rmtree(home / 'trial', ignore_errors=True)
         tell(f"trial {number + 1} of {plan.trials}: {done[-1]['state'].lower()}" + (f", rank IC {done[-1]['value']:.4f}" if done[-1]['value'] is not None else ''))
     return _found(done, task)
+
+# %% ../../nbs/82_runs.search.ipynb #d759a4ef
+def _keys(plan, meta, params): # a trial of several seeds is as many trials
+    if len(plan.seeds) == 1: return {plan.model: digest([meta, params])}
+    return {f'{plan.model}, seed {s}': digest([meta, params, s]) for s in plan.seeds}
+
+# %% ../../nbs/82_runs.search.ipynb #87668fab
+def _data(plan, meta): return digest({k: v for k, v in meta.items() if k not in {*asdict(plan), 'version'}})
 
 # %% ../../nbs/82_runs.search.ipynb #3b926510
 def _try(plan, task, home, trial):

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['check_files', 'check_frames', 'check_manifest', 'check_journal', 'check_upstream', 'differences', 'check_figures',
-           'verify']
+           'flat', 'check_evidence', 'verify']
 
 # %% ../../nbs/82_runs.verify.ipynb #753da539
 from pathlib import Path
 import math
+import numpy as np
 from ..core import GnnQuantError, frame_hash
 from ..journal import read
 from .folders import Run, manifest_hash, read_run
 from .parameters import read_notebook
-from .provenance import notebook_hash
+from .provenance import notebook_hash, package_hash, versions
 from ..store import file_hash, plain, read_frame, read_json
 
 # %% ../../nbs/82_runs.verify.ipynb #912b8af8
@@ -100,11 +101,47 @@ def check_figures(
     for n in names: out += differences(run.metrics.get('strategies', {}).get(n, {}), plain(metrics(get_ledger(run, n))), f'{n}: ')
     return out
 
+# %% ../../nbs/82_runs.verify.ipynb #80622499
+def flat(
+    d, # dicts and lists in each other
+    at: str = '', # where it stands
+) -> dict: # 'permutation.dates.p' -> value
+    "Figures without their nesting"
+    pairs = d.items() if isinstance(d, dict) else enumerate(d) if isinstance(d, list) else None
+    if pairs is None or not d: return {at: d}
+    return {k: v for key, x in pairs for k, v in flat(x, f'{at}.{key}' if at else str(key)).items()}
+
+# %% ../../nbs/82_runs.verify.ipynb #74025b95
+def _apart(name, a, b): # a frame as kept and as found
+    if a.shape != b.shape or list(map(str, a.columns)) != list(map(str, b.columns)): return [f'{name}: {a.shape[0]} x {a.shape[1]} is written, {b.shape[0]} x {b.shape[1]} follows from the runs']
+    for c, d in zip(a.columns, b.columns):
+        number = a[c].dtype.kind in 'fiu' and b[d].dtype.kind in 'fiu'
+        x, y = (v.to_numpy(float) if number else v.astype(str).to_numpy() for v in (a[c], b[d]))
+        odd = ~np.isclose(x, y, rtol=1e-9, atol=1e-12, equal_nan=True) if number else x != y
+        if odd.any(): return [f'{name}, {c}, row {a.index[int(odd.argmax())]}: {x[odd][0]} is written, {y[odd][0]} follows from the runs']
+    return []
+
+# %% ../../nbs/82_runs.verify.ipynb #428a22a3
+def check_evidence(
+    run: Run,
+) -> list[str]:
+    "Evidence, or a page, that does not follow from the runs it was made from; nothing to say for a run without evidence"
+    if 'evidence.json' not in run.manifest.get('files', {}): return []
+    from gnn_quant.runs.evidence import again, get_evidence, packed
+    said, (found, page) = get_evidence(run), again(run)
+    a, b = flat(said.figures), flat(packed(found.figures))
+    out = differences(a, b, 'evidence: ') + [f'evidence: {k}: {"only written" if k in a else "not written"}' for k in sorted(a.keys() ^ b.keys())]
+    out += [f'evidence.{k}: {"only written" if k in said.frames else "not written"}' for k in sorted(said.frames.keys() ^ found.frames.keys())]
+    out += [f for k in sorted(said.frames.keys() & found.frames.keys()) for f in _apart(f'evidence.{k}', said.frames[k], found.frames[k])]
+    same = run.manifest.get('package') == package_hash() and run.manifest.get('versions') == versions()
+    drawn = (run.path / 'tearsheet.html').read_text(encoding='utf-8') if same and (run.path / 'tearsheet.html').is_file() else page
+    return out + (['tearsheet.html: another page follows from the runs'] if drawn != page else [])
+
 # %% ../../nbs/82_runs.verify.ipynb #40fa1538
 def verify(
     run: Run | str | Path, # a run, or its folder
 ) -> list[str]: # one line a difference; empty when there is none
     "Everything about a run that is not what it should be"
     run = run if isinstance(run, Run) else read_run(run)
-    checks = [check_manifest, check_files, check_frames, check_journal, check_upstream] + [check_figures] * (run.status == 'finished')
+    checks = [check_manifest, check_files, check_frames, check_journal, check_upstream] + [check_figures, check_evidence] * (run.status == 'finished')
     return list(dict.fromkeys(f for c in checks for f in _try(c.__name__.removeprefix('check_'), lambda: c(run))))
