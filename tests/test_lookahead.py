@@ -221,7 +221,7 @@ def test_the_source_of_the_leak_is_named():
     both = lambda d, m: d['bars']['Close'].sub(d['index'], axis=0).shift(-1)
     a = audit(Line(dict(edges=newest, spread=both)), data, [CUT], ('cut', 'blank'))
     assert [f.source for f in a.causes] == [('groups',), ('bars', 'index')] and a.undated == ('note',)
-    assert a.causes[0].edge == ('AAA', 'BBB') and 'when groups after 2020-03-11 is cut off' in str(a.causes[0])
+    assert a.causes[0].edge == ('AAA', 'BBB') and 'when the future of groups after 2020-03-11 is cut off' in str(a.causes[0])
 
 
 def test_a_filing_stamped_before_it_was_filed_is_an_edge_that_is_gone():

@@ -104,7 +104,7 @@ def _sentence(f):
     if f.kind == 'changed': return f'changes {f.frame} in place' + (f' ({what})' if f.date is not None else '')
     if f.kind == 'unrepeatable': return f'not the same twice on the same data, so look-ahead cannot be told from chance: {f.error or what}'
     if f.kind == 'beside': return 'reads nothing of what it is given, so it has its own source' if f.cut is None else f'goes on after {f.cut:%Y-%m-%d} as if nothing had been {FUTURES[f.how]}: it reads something beside its data'
-    when = f"when {' and '.join(f.source) or 'what became known'} after {f.cut:%Y-%m-%d} is {FUTURES[f.how]}"
+    when = f"when {'the future of ' + ' and '.join(f.source) if f.source else 'what became known'} after {f.cut:%Y-%m-%d} is {FUTURES[f.how]}"
     through = f" (it reads {', '.join(f.via)}, which has no time)" if f.via else ''
     return (f'cannot be built {when} ({f.error})' if f.kind == 'failed' else f'{what}, {when}') + through
 
