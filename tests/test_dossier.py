@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from gnn_quant.backtest import ledger_returns
+from gnn_quant.backtest import ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, frame_hash, toy_bars
 from gnn_quant.data.sources import Dataset
 from gnn_quant.evidence.dossier import Case, against, believe, family, gather
@@ -69,6 +69,16 @@ def test_the_figures_are_those_of_the_parts(case, evidence):
     assert evidence.frames['bootstrap'].loc['sharpe', 'value'] == pytest.approx(evidence.figures['sharpe']['sharpe'], abs=1e-12)
     assert evidence.frames['costs'].shape[1] == 3 and evidence.frames['costs']['ours'].is_monotonic_decreasing
     assert evidence.frames['twins'].loc['edge-free', 'diff'] == pytest.approx(evidence.figures['sharpe']['sharpe'] - evidence.frames['twins'].loc['edge-free', 'sharpe'], abs=1e-12)
+
+
+def test_the_break_even_of_the_interval_is_that_of_the_ledger_with_borrowing_too(case):
+    dear = Costs(5e-4, 5e-4, .05)
+    c = replace(case, costs=dear, ledgers={k: fold(w, BARS, dear) for k, w in case.weights.items()}, draws=20)
+    j, e = common(c.ledgers), gather(c)
+    want = metrics(replace(c.ledgers['ours'], start=j.before))['break_even_bp']
+    assert e.frames['bootstrap'].loc['break_even_bp', 'value'] == pytest.approx(want, rel=.02) and (j.paid['ours'] - j.trading['ours']).sum() > 0
+    from gnn_quant.evidence.bootstrap import ledger_intervals
+    assert e.frames['bootstrap'].loc['break_even_bp', 'value'] == pytest.approx(ledger_intervals(replace(c.ledgers['ours'], start=j.before), draws=20).loc['break_even_bp', 'value'], rel=1e-9)
 
 
 def test_the_family_is_what_was_tried_on_these_rows_and_the_strategy_once(case):
@@ -230,3 +240,10 @@ def test_an_improved_table_is_found_and_named(sheet, remade, monkeypatch):
 
 def test_flat_names_every_leaf():
     assert flat(dict(a=[1, dict(b=2)], c={}, d=None)) == {'a.0': 1, 'a.1.b': 2, 'c': {}, 'd': None}
+
+
+def test_an_audit_of_other_signals_does_not_vouch(sheet):
+    back, audit = kept.upstream(sheet, 'backtest'), kept.upstream(sheet, 'audit')
+    stranger = replace(kept.upstream(back, 'signals'), manifest=kept.upstream(back, 'signals').manifest | dict(id='another'))
+    with pytest.raises(BadParams, match='Audit those'): kept.audit_of(audit, stranger)
+    assert kept.audit_of(audit, kept.upstream(back, 'signals'))[0]['passed']

@@ -170,23 +170,23 @@ def absurd(f: dict) -> list[str]:
     return [name[k].format(v) for k, v in have.items() if v is not None and v > ABSURD[k]]
 
 # %% ../../nbs/78_evidence.dossier.ipynb #a3edf891
-def _test(ok, said, why): # (passed or None for not run, words)
-    return (None, f'{said} was not run ({why})') if why else (ok, said)
+def _test(ok, said, why, what): # (passed or None for not run, words)
+    return (None, f'{what} not run ({why})') if why else (ok, said)
 
 def tests_of(f: dict) -> list[tuple]: # (True, False or None for not run, words) each
     "Every test that a claim has to pass"
     t, s, a = f.get('trials', {}), f.get('sharpe', {}), _audit(f)
     tries = f"{t.get('n', 0):,} {'trial' if t.get('n') == 1 else 'trials'} ({t.get('effective', np.nan):.1f} effective)"
-    out = [_test(s.get('dsr', 0) >= ASK['dsr'], f"the deflated Sharpe ratio is {s.get('dsr', np.nan):.3f} after {tries}", s.get('why', ''))]
+    out = [_test(s.get('dsr', 0) >= ASK['dsr'], f"the deflated Sharpe ratio is {s.get('dsr', np.nan):.3f} after {tries}", s.get('why', ''), 'the deflated Sharpe ratio was')]
     for kind, p in f.get('permutation', {}).items():
-        if isinstance(p, dict): out.append(_test(p.get('p', 1) <= ASK['p'], f"permuting {kind} gives p = {p.get('p', np.nan):.3f}", p.get('why', '')))
+        if isinstance(p, dict): out.append(_test(p.get('p', 1) <= ASK['p'], f"permuting {kind} gives p = {p.get('p', np.nan):.3f}", p.get('why', ''), f'the permutation of {kind} was'))
     if 'why' in f.get('permutation', {'why': 1}): out.append((None, 'the permutation test was not run'))
     s = f.get('selection', dict(why='no family'))
-    out.append(_test(s.get('consistent', 1) <= ASK['spa'], f"against {s.get('against')} the best of {s.get('models')} trials has a SPA p of {s.get('consistent', np.nan):.3f}", s.get('why', '')))
+    out.append(_test(s.get('consistent', 1) <= ASK['spa'], f"against {s.get('against')} the best of {s.get('models')} trials has a SPA p of {s.get('consistent', np.nan):.3f}", s.get('why', ''), 'the SPA test was'))
     o = f.get('overfit', dict(why='no family'))
-    out.append(_test(o.get('pbo', 1) <= ASK['pbo'], f"the probability of overfitting is {o.get('pbo', np.nan):.2f}", o.get('why', '')))
+    out.append(_test(o.get('pbo', 1) <= ASK['pbo'], f"the probability of overfitting is {o.get('pbo', np.nan):.2f}", o.get('why', ''), 'the splits for overfitting were'))
     k = f.get('controls', dict(why='nobody asked for them'))
-    out.append(_test(not k.get('alarms'), f"the controls {'fail: ' + ', '.join(k['alarms']) if k.get('alarms') else 'hold'}", k.get('why', '')))
+    out.append(_test(not k.get('alarms'), f"the controls {'fail: ' + ', '.join(k['alarms']) if k.get('alarms') else 'hold'}", k.get('why', ''), 'the controls were'))
     return out + [(None, 'the look-ahead audit was not run') if a is None else (bool(a['passed']), f'the audit {_found(a)}')]
 
 def _audit(f): return None if (f.get('audit') or dict(why='')).keys() >= {'why'} else f['audit'] # None = not run
@@ -236,7 +236,7 @@ def gather(
     f['annual_return'] = float((1 + own).prod() ** (c.periods / len(own)) - 1)
     parts = dict(
         sharpe=lambda: sharpe_figures(c, own), overfit=lambda: overfit_parts(fam), selection=lambda: selection_figures(c, ret, fam),
-        permutation=lambda: permutation_parts(c, j.before), bootstrap=lambda: intervals(own, j.traded[c.main], c.draws, seed=c.seed, periods=c.periods, paid=j.paid[c.main]),
+        permutation=lambda: permutation_parts(c, j.before), bootstrap=lambda: intervals(own, j.traded[c.main], c.draws, seed=c.seed, periods=c.periods, paid=j.trading[c.main]),
         costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs)['sharpe'] for n, w in c.weights.items() if n in ret}),
         delays=lambda: delay_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs),
         regimes=lambda: regime_table(own, c.benchmark, c.periods, c.bars, ic.get(c.main), c.target.horizon if c.target else 1, c.draws, c.seed))

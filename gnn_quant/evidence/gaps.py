@@ -27,6 +27,7 @@ class Common:
     ret: pd.DataFrame # (T, S) returns after costs
     traded: pd.DataFrame # (T, S) bought plus sold, as a fraction of the equity before
     paid: pd.DataFrame # (T, S) costs, as a fraction of the equity before
+    trading: pd.DataFrame # (T, S) of these fees and slippage, which a break-even is about
     before: pd.Timestamp # the row before the first return
     cut: int # rows of the ledgers before the first that counts
     fate: dict # name -> what became of a strategy that cannot be compared
@@ -46,7 +47,7 @@ def common(
     at = index.get_loc(max([(b['traded'] > 0).idxmax() for b in live.values()] + [index[1]]))
     def frame(f): return pd.DataFrame({n: f(b, b['equity'].shift()) for n, b in live.items()}, index).iloc[at:]
     return Common(frame(lambda b, was: b['equity'] / was - 1), frame(lambda b, was: b['traded'] / was),
-                  frame(lambda b, was: b[['fees', 'slippage', 'borrow']].sum(axis=1) / was), index[at - 1], at, fate)
+                  *(frame(lambda b, was: b[own].sum(axis=1) / was) for own in (['fees', 'slippage', 'borrow'], ['fees', 'slippage'])), index[at - 1], at, fate)
 
 # %% ../../nbs/78_evidence.gaps.ipynb #da0e008c
 def sharpe(

@@ -138,6 +138,6 @@ def overfit_sentence(
     o: Overfit,
 ) -> str:
     "What the splits say about the choice"
-    says = 'choosing was no better than luck' if o.pbo >= .4 else 'the choice held up in part' if o.pbo > .1 else 'the choice held up'
+    says = 'choosing was no better than luck' if o.pbo >= .4 else 'luck alone often does as well' if o.pbo > .2 else 'luck alone seldom does as well' if o.pbo > .1 else 'the choice held up'
     return (f'Of {o.trials} trials, the best of one half of history was at or below the median of the other half in {o.pbo:.0%} of {o.splits:,} splits, '
             f'and lost money in {o.loss_probability:.0%}: {says}.')

@@ -124,7 +124,7 @@ def effective_trials(
     returns: pd.DataFrame, # (T, M) per-row returns, one trial a column; NaN where a trial has no row
     draws: int = 4000, # doubled by mirroring
     seed: int = 0,
-) -> float: # 1 to M, to about 2 %
+) -> float: # 1 to M; the error of the draws is about 2 %
     "Independent trials whose best would stand as high as the best of these; a trial that never moved is counted whole"
     x = np.asarray(returns, float)
     if x.ndim != 2 or not x.shape[1]: raise BadData('effective_trials: no trials. Pass one column of returns a trial.')

@@ -86,6 +86,7 @@ class Judged:
     ret: pd.DataFrame # (T, S + 1) returns after costs; the benchmark is the last column
     traded: pd.DataFrame # (T, S) bought plus sold, as a fraction of the equity before
     paid: pd.DataFrame # (T, S) costs, as a fraction of the equity before
+    trading: pd.DataFrame # (T, S) of these fees and slippage
     bench: Aligned # T + 1 rows, the first being the row before
     cut: int # rows before the first that counts
     fate: dict # name -> what became of a strategy that cannot be compared
@@ -98,7 +99,7 @@ def judge(
     c = common(s.strategies)
     bench = align(s.benchmark, s.strategies[s.main].equity.index[c.cut - 1:])
     mine = c.ret.assign(**{bench.name + ' (benchmark)' * (bench.name in s.strategies): bench.level.pct_change(fill_method=None)})
-    return Judged(mine, c.traded, c.paid, bench, c.cut, c.fate)
+    return Judged(mine, c.traded, c.paid, c.trading, bench, c.cut, c.fate)
 
 # %% ../../nbs/80_report.page.ipynb #c5c04371
 def ic_frame(
@@ -131,7 +132,7 @@ def compare(
         rows[n] = metrics(replace(s.strategies[n], start=j.bench.level.index[0]), year=s.periods) | dict(cost_drag=j.paid[n].mean() * s.periods)
         if n in ic: rows[n] |= dict(rank_ic=ic[n].mean(), ic_t=hac_t(ic[n], s.target.horizon))
         if leads(s, j, n):
-            rows[n]['lead_break_even_bp'] = break_even_against(*(x[[n, s.equal]] for x in (j.ret, j.traded, j.paid)))
+            rows[n]['lead_break_even_bp'] = break_even_against(*(x[[n, s.equal]] for x in (j.ret, j.traded, j.trading)))
     rows[bench] = return_metrics(j.ret[bench], s.periods) | dict(max_drawdown=drawdown(j.bench.level).min())
     return pd.DataFrame.from_dict(rows, orient='index').reindex(columns=list(columns)).astype(float)
 
