@@ -247,3 +247,16 @@ def test_an_audit_of_other_signals_does_not_vouch(sheet):
     stranger = replace(kept.upstream(back, 'signals'), manifest=kept.upstream(back, 'signals').manifest | dict(id='another'))
     with pytest.raises(BadParams, match='Audit those'): kept.audit_of(audit, stranger)
     assert kept.audit_of(audit, kept.upstream(back, 'signals'))[0]['passed']
+
+
+def test_an_audit_of_another_model_or_without_its_table_does_not_vouch(sheet):
+    audit, signals = kept.upstream(sheet, 'audit'), kept.upstream(kept.upstream(sheet, 'backtest'), 'signals')
+    told, frames = kept.audit_of(replace(audit, manifest=audit.manifest | dict(params=dict(models=['twin']))), signals, 'ours')
+    assert 'asked only twin' in told['why'] and not frames and believe(GOOD | dict(audit=told), 'ours')['level'] == 'not established'
+    with pytest.raises(BadParams, match='kept no table'): kept.audit_of(replace(audit, manifest=audit.manifest | dict(frames={})), signals, 'ours')
+
+
+def test_what_is_missing_or_of_another_kind_is_not_passed():
+    for k, v in [('permutation', {}), ('permutation', dict(dates=dict(p=.01))), ('permutation', dict(dates='x', names=dict(p=.01))), ('controls', {}), ('controls', dict(alarms=None)),
+                 ('audit', dict(passed=True, cuts=[], findings=[])), ('audit', dict(passed=np.nan, cuts=['2020-01-02'], findings=[])), ('sharpe', dict(sharpe=1.2, dsr=None)), ('overfit', dict(pbo=None)), ('selection', dict(consistent=None))]:
+        assert believe(GOOD | {k: v}, 'it')['level'] != 'established', (k, v)

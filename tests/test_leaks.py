@@ -115,7 +115,7 @@ def early(stage):
 def test_the_same_line_is_caught_when_its_data_is_early(markets, name):
     "So the fifty do not pass because nobody looks: the first stage of each is named"
     line = honest_lines()[name]
-    a = audit(Line({n: early(f) for n, f in line.stages.items()}), markets[0], 8, ('cut', 'noise'))
+    a = audit(Line({n: early(f) for n, f in line.stages.items()}), markets[0], 10, ('cut', 'noise'))
     assert not a.passed and a.causes[0].stage == next(iter(line.stages)), str(a)
 
 

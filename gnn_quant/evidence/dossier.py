@@ -177,23 +177,29 @@ def tests_of(f: dict) -> list[tuple]: # (True, False or None for not run, words)
     "Every test that a claim has to pass"
     t, s, a = f.get('trials', {}), f.get('sharpe', {}), _audit(f)
     tries = f"{t.get('n', 0):,} {'trial' if t.get('n') == 1 else 'trials'} ({t.get('effective', np.nan):.1f} effective)"
-    out = [_test(s.get('dsr', 0) >= ASK['dsr'], f"the deflated Sharpe ratio is {s.get('dsr', np.nan):.3f} after {tries}", s.get('why', ''), 'the deflated Sharpe ratio was')]
-    for kind, p in f.get('permutation', {}).items():
-        if isinstance(p, dict): out.append(_test(p.get('p', 1) <= ASK['p'], f"permuting {kind} gives p = {p.get('p', np.nan):.3f}", p.get('why', ''), f'the permutation of {kind} was'))
-    if 'why' in f.get('permutation', {'why': 1}): out.append((None, 'the permutation test was not run'))
+    out = [_test(_n(s, 'dsr') >= ASK['dsr'], f"the deflated Sharpe ratio is {_n(s, 'dsr'):.3f} after {tries}", s.get('why', ''), 'the deflated Sharpe ratio was')]
+    moved = f.get('permutation') or {}
+    for kind in ('dates', 'names'):
+        p = moved.get(kind)
+        if not isinstance(p, dict): out.append((None, f"the permutation of {kind} was not run ({moved.get('why', 'nobody asked for it')})"))
+        else: out.append(_test(_n(p, 'p') <= ASK['p'], f"permuting {kind} gives p = {_n(p, 'p'):.3f}", p.get('why', ''), f'the permutation of {kind} was'))
     s = f.get('selection', dict(why='no family'))
-    out.append(_test(s.get('consistent', 1) <= ASK['spa'], f"against {s.get('against')} the best of {s.get('models')} trials has a SPA p of {s.get('consistent', np.nan):.3f}", s.get('why', ''), 'the SPA test was'))
+    out.append(_test(_n(s, 'consistent') <= ASK['spa'], f"against {s.get('against')} the best of {s.get('models')} trials has a SPA p of {_n(s, 'consistent'):.3f}", s.get('why', ''), 'the SPA test was'))
     o = f.get('overfit', dict(why='no family'))
-    out.append(_test(o.get('pbo', 1) <= ASK['pbo'], f"the probability of overfitting is {o.get('pbo', np.nan):.2f}", o.get('why', ''), 'the splits for overfitting were'))
-    k = f.get('controls', dict(why='nobody asked for them'))
+    out.append(_test(_n(o, 'pbo') <= ASK['pbo'], f"the probability of overfitting is {_n(o, 'pbo'):.2f}", o.get('why', ''), 'the splits for overfitting were'))
+    k = f.get('controls') or {}
+    if not isinstance(k.get('alarms'), list): k = dict(why=k.get('why', 'nobody asked for them'))
     out.append(_test(not k.get('alarms'), f"the controls {'fail: ' + ', '.join(k['alarms']) if k.get('alarms') else 'hold'}", k.get('why', ''), 'the controls were'))
-    return out + [(None, 'the look-ahead audit was not run') if a is None else (bool(a['passed']), f'the audit {_found(a)}')]
+    return out + [(None, 'the look-ahead audit was not run') if a is None else (a['passed'] is True and len(a['cuts']) > 0, f'the audit {_found(a)}')]
 
 def _audit(f): return None if (f.get('audit') or dict(why='')).keys() >= {'why'} else f['audit'] # None = not run
 
+def _n(d, k): return np.nan if d.get(k) is None else d[k] # a figure; not known is NaN
+
 def _found(a): # figures of an audit
-    if a['passed']: return f"found no look-ahead at {len(a['cuts'])} dates"
-    return 'could not make the run again from the same data, so that nothing can be said of look-ahead' if a.get('verdict') == 'unrepeatable' else f"found look-ahead at {len(a['cuts'])} dates"
+    n = f"{len(a['cuts'])} date{'s' * (len(a['cuts']) != 1)}"
+    if a['passed'] is True: return f'found no look-ahead at {n}'
+    return 'could not make the run again from the same data, so that nothing can be said of look-ahead' if a.get('verdict') == 'unrepeatable' else f'found look-ahead at {n}'
 
 # %% ../../nbs/78_evidence.dossier.ipynb #80b83f8c
 def believe(
@@ -202,9 +208,9 @@ def believe(
 ) -> dict: # level, sentence, reasons (one line each)
     "How far to believe it"
     told, a = tests_of(f), _audit(f)
-    bad, odd, own = [w for ok, w in told if not ok], absurd(f), f.get('sharpe', {}).get('sharpe', np.nan)
+    bad, odd, own = [w for ok, w in told if not ok], absurd(f), _n(f.get('sharpe', {}), 'sharpe')
     seen = 'was not run' if a is None else _found(a)
-    if a is not None and not a['passed'] and a.get('verdict') != 'unrepeatable': level, say = 'leaks', f"Do not use {name}: it knows its own future. {(a['findings'] or ['See the audit.'])[0]}"
+    if a is not None and a['passed'] is not True and a.get('verdict') != 'unrepeatable': level, say = 'leaks', f"Do not use {name}: it knows its own future. {(a['findings'] or ['See the audit.'])[0]}"
     elif odd: level, say = 'absurd', f"Presumed wrong: {name} has {' and '.join(odd)}. The audit {seen}; look for what it cannot see before anything else."
     elif not np.isfinite(own): level, say = 'refuted', f'Nothing to believe: {name} never moved, or lost everything.'
     elif own <= 0: level, say = 'refuted', f'Nothing to believe: {name} lost money after costs, with a Sharpe of {own:.2f}.'.replace(' -', ' −')

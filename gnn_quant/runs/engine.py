@@ -111,7 +111,8 @@ def open_staging(
     except OSError as e: raise StoreError(f'store: {folder}: {e.strerror}. Make it writable, or choose another with GNNQ_REPORTS_DIR.') from e
     lock = hold(folder)
     code = code_hash(job.nb)
-    keys = {} if job.name in UNCOUNTED else trial_keys(code, versions()['gnn_quant'], job.params, job.above, job.name)
+    ours = job.notebook.parent.resolve() == Path(s.notebooks_dir).resolve() # another notebook of that name is a trial
+    keys = {} if job.name in UNCOUNTED and ours else trial_keys(code, versions()['gnn_quant'], job.params, job.above, job.name)
     entry = note_start(s, job.name, id, keys, job.above, dict(code=code, config=config_of(job), params=job.params))
     return folder, write_manifest(folder, _first_manifest(job, id, entry, trials_so_far(s))), lock
 

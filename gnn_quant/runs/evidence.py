@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from ..data.bars import fill_field
 from ..evidence.controls import control_words, controls as run_controls
-from ..evidence.dossier import Case, Evidence, believe, gather
+from ..evidence.dossier import ABSURD, Case, Evidence, believe, gather
+from ..evidence.gaps import common, sharpe
 from ..evidence.trials import Count, count, trial_returns
 from ..features.target import make_target
 from ..market import Costs
@@ -34,12 +35,15 @@ from ..store import plain, read_json
 def audit_of(
     audit: Run | None, # a finished run of audit; None = not run
     signals: Run, # that the backtest was made from
+    main: str = '', # model under judgement; empty: any
 ) -> tuple[dict | None, dict]: # figures for a `Case`, and its frames by name
     "What an audit found; `BadParams` where it took another line apart"
     if audit is None: return None, {}
     own = upstream(audit, 'signals')
     if own.id != signals.id: raise BadParams(f'audit_run: {audit.id} took signals {own.id} apart, the backtest was made from {signals.id}. Audit those: gnnq audit run {signals.id}')
-    m = audit.metrics
+    if 'audit' not in audit.frames: raise BadParams(f'audit_run: {audit.id} kept no table of what was compared. Audit with the notebook of the workbench: gnnq audit run {signals.id}')
+    asked, m = audit.params.get('models') or [], audit.metrics
+    if main and asked and main not in asked: return dict(why=f"audit {audit.id} asked only {', '.join(asked)}"), {}
     tables = {n: get_frame(audit, n) for n in ('audit', 'attention', 'warmup') if n in audit.frames}
     stages = {k: m['stages'][k] for k in sorted(m['stages'], key=list(tables['audit'].index).index if 'audit' in tables else None)}
     return {k: m[k] for k in ('passed', 'verdict', 'cuts', 'findings', 'sentence')} | dict(stages=stages, run=audit.id), tables
@@ -62,9 +66,9 @@ def case_of(
     if main not in models: raise BadParams(f"strategy={main!r} was not trained. Use one of: {', '.join(models)}.")
     names, equal = [main, *(m for m in models if m != main)], 'equal_weight'
     weights = {m: get_frame(signals, f'weights.{m}') for m in names} | {equal: get_frame(back, f'weights.{equal}')}
-    (about, tables), (told, known) = audit_of(audit, signals), controls_of(signals, main, controls)
+    (about, tables), (told, known) = audit_of(audit, signals, main), controls_of(signals, main, controls)
     y = make_target(d.bars, read_json(train.path / 'design.json')['horizon'])
-    hashes = {f'{r.name} {k}': r.manifest[k] for r in (back, signals, train, ingest) for k in ('hash',)} | dict(bars=ingest.frames['bars'], package=back.manifest['package'])
+    hashes = {f'{r.name} {k}': r.manifest[k] for r in (back, *([audit] if audit else []), signals, train, ingest) for k in ('hash',)} | dict(bars=ingest.frames['bars'], package=back.manifest['package'])
     ledgers, costs = {m: get_ledger(back, m) for m in weights}, costs_of(back)
     return Case(weights, ledgers, d.bars, costs, d.benchmark, count, returns, {m: get_frame(train, f'scores.{m}') for m in names}, y,
                 {k: v for k, v in TWINS.items() if v in models and v != main}, equal, about, tables | known, hashes, draws, seed,
@@ -127,7 +131,8 @@ def judged(
 ) -> Evidence:
     "The evidence of a case; where it is absurd, with a wider audit"
     e = gather(c, say)
-    if e.figures['verdict']['level'] != 'absurd': return e
+    odd = [n for n, s in sharpe(common(c.ledgers).ret, c.periods).items() if s > ABSURD['sharpe']]
+    if e.figures['verdict']['level'] != 'absurd' and not odd: return e
     record = open_record(signals)
     bars, told = record.data.bars, pd.DatetimeIndex(np.unique(line_edges(record.data.bars, record.how).t))
     found = audit_record(record, draw_cuts(record.folds, bars.index, 0, c.seed + 1, told), tell=say)

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['check_files', 'check_frames', 'check_manifest', 'check_journal', 'check_upstream', 'differences', 'check_figures',
-           'flat', 'check_evidence', 'verify']
+           'flat', 'other_code', 'check_audit', 'check_evidence', 'verify']
 
 # %% ../../nbs/82_runs.verify.ipynb #753da539
 from pathlib import Path
 import math
-import numpy as np
+import numpy as np, pandas as pd
 from ..core import GnnQuantError, frame_hash
 from ..journal import read
-from .folders import Run, manifest_hash, read_run
+from .folders import Run, manifest_hash, read_run, upstream
 from .parameters import read_notebook
 from .provenance import notebook_hash, package_hash, versions
 from ..store import file_hash, plain, read_frame, read_json
@@ -75,7 +75,9 @@ def check_upstream(
         found = _try(name, lambda: [read_run(run.reports / link['path'])])
         if isinstance(found[0], str): out.append(f'upstream {found[0]}')
         elif {found[0].manifest.get('hash'), manifest_hash(found[0].manifest)} != {link['manifest']}: out.append(f"upstream {name} {link['id']}: its manifest is not the one this run was made from")
-        else: out += [f'upstream {name}: {f}' for f in [*_try(name, lambda: check_frames(found[0])), *check_upstream(found[0])]]
+        else:
+            checks = (check_files, check_frames, check_journal, check_figures, check_audit)
+            out += [f'upstream {name}: {f}' for f in [*(f for c in checks for f in _try(name, lambda: c(found[0]))), *check_upstream(found[0])]]
     return out
 
 # %% ../../nbs/82_runs.verify.ipynb #db2ce467
@@ -121,6 +123,34 @@ def _apart(name, a, b): # a frame as kept and as found
         if odd.any(): return [f'{name}, {c}, row {a.index[int(odd.argmax())]}: {x[odd][0]} is written, {y[odd][0]} follows from the runs']
     return []
 
+# %% ../../nbs/82_runs.verify.ipynb #812a46eb
+def other_code(
+    run: Run,
+) -> str: # '' where this is the code that made it
+    "Why results of a run cannot be expected to come again bit for bit"
+    if run.manifest.get('package') != package_hash(): return f"made with package {str(run.manifest.get('package'))[:12]}, here is {package_hash()[:12]}"
+    now, then = versions(), run.manifest.get('versions') or {}
+    odd = [k for k in now if now[k] != then.get(k)]
+    return f'made with {odd[0]} {then.get(odd[0])}, here is {now[odd[0]]}' if odd else ''
+
+def _steady():
+    import torch
+    from gnn_quant.settings import load
+    torch.set_num_threads(load().threads)
+
+# %% ../../nbs/82_runs.verify.ipynb #d295919d
+def check_audit(
+    run: Run,
+) -> list[str]:
+    "Findings of an audit that do not come again; nothing to say for another run, or where the code is another"
+    if run.name != 'audit' or run.status != 'finished' or other_code(run): return []
+    from gnn_quant.runs.audit_page import audit_figures
+    from gnn_quant.runs.audits import audit_record, open_record
+    _steady()
+    found = audit_record(open_record(upstream(run, 'signals')), list(pd.DatetimeIndex(run.metrics['cuts'])), run.params['models'], run.params['seeds'])
+    f = plain(audit_figures(found.audit))
+    return differences(flat({k: run.metrics.get(k) for k in f}), flat(f), 'audit: ')
+
 # %% ../../nbs/82_runs.verify.ipynb #428a22a3
 def check_evidence(
     run: Run,
@@ -128,14 +158,16 @@ def check_evidence(
     "Evidence, or a page, that does not follow from the runs it was made from; nothing to say for a run without evidence"
     if 'evidence.json' not in run.manifest.get('files', {}): return []
     from gnn_quant.runs.evidence import again, get_evidence, packed
+    _steady()
     said, (found, page) = get_evidence(run), again(run)
     a, b = flat(said.figures), flat(packed(found.figures))
     out = differences(a, b, 'evidence: ') + [f'evidence: {k}: {"only written" if k in a else "not written"}' for k in sorted(a.keys() ^ b.keys())]
     out += [f'evidence.{k}: {"only written" if k in said.frames else "not written"}' for k in sorted(said.frames.keys() ^ found.frames.keys())]
     out += [f for k in sorted(said.frames.keys() & found.frames.keys()) for f in _apart(f'evidence.{k}', said.frames[k], found.frames[k])]
-    same = run.manifest.get('package') == package_hash() and run.manifest.get('versions') == versions()
-    drawn = (run.path / 'tearsheet.html').read_text(encoding='utf-8') if same and (run.path / 'tearsheet.html').is_file() else page
-    return out + (['tearsheet.html: another page follows from the runs'] if drawn != page else [])
+    file = run.path / 'tearsheet.html'
+    if not file.is_file(): return out
+    if why := other_code(run): return out + [f'tearsheet.html: could not be compared with what follows from the runs: {why}']
+    return out + (['tearsheet.html: another page follows from the runs'] if file.read_text(encoding='utf-8') != page else [])
 
 # %% ../../nbs/82_runs.verify.ipynb #40fa1538
 def verify(
@@ -143,5 +175,5 @@ def verify(
 ) -> list[str]: # one line a difference; empty when there is none
     "Everything about a run that is not what it should be"
     run = run if isinstance(run, Run) else read_run(run)
-    checks = [check_manifest, check_files, check_frames, check_journal, check_upstream] + [check_figures, check_evidence] * (run.status == 'finished')
+    checks = [check_manifest, check_files, check_frames, check_journal, check_upstream] + [check_figures, check_audit, check_evidence] * (run.status == 'finished')
     return list(dict.fromkeys(f for c in checks for f in _try(c.__name__.removeprefix('check_'), lambda: c(run))))
