@@ -9,7 +9,7 @@ __all__ = ['fate_of', 'Common', 'common', 'sharpe', 'sharpe_draws', 'Gap', 'shar
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams
-from .ic import stationary_rows
+from .ic import Difference, stationary_rows
 
 # %% ../../nbs/78_evidence.gaps.ipynb #1ae03d86
 def fate_of(
@@ -89,9 +89,7 @@ class Gap:
     @property
     def side(self) -> str:
         "'ahead', 'behind', 'level', 'short' or 'flat'"
-        if not np.isfinite(self.diff): return 'flat'
-        if not np.isfinite(self.lo): return 'short'
-        return 'ahead' if self.lo > 0 else 'behind' if self.hi < 0 else 'level'
+        return Difference(self.diff, self.lo, self.hi).side if np.isfinite(self.diff) else 'flat'
 
 # %% ../../nbs/78_evidence.gaps.ipynb #95b56d79
 def sharpe_gaps(

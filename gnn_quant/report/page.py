@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..backtest import drawdown, metrics, return_metrics
-from ..evidence.dossier import Evidence
+from ..evidence.dossier import ABSURD, Evidence
 from ..evidence.gaps import Gap, common, sharpe, sharpe_gaps
 from ..evidence.ic import gap_of, hac_t, resampled
 from ..evidence.trials import Count
@@ -153,10 +153,10 @@ def absurd(
     x: pd.DataFrame, # what `compare` made
 ) -> list[str]: # one line each, empty when nothing is
     "What on this page is too good to be true"
-    def over(col, top): return x.index[x[col] > top]
-    return ([f'{n}: a Sharpe of {x.sharpe[n]:.1f} is not of this world. Look for a leak before anything else.' for n in over('sharpe', 5)]
-            + [f'{n}: a growth of {x.annual_return[n]:.0%} a year is not of this world. Look for a leak before anything else.' for n in over('annual_return', 1)]
-            + [f'{n}: a mean rank IC of {x.rank_ic[n]:.3f} is presumed to be a leak until shown otherwise.' for n in over('rank_ic', .05)])
+    def over(col): return x.index[x[col] > ABSURD[col]]
+    return ([f'{n}: a Sharpe of {x.sharpe[n]:.1f} is not of this world. Look for a leak before anything else.' for n in over('sharpe')]
+            + [f'{n}: a growth of {x.annual_return[n]:.0%} a year is not of this world. Look for a leak before anything else.' for n in over('annual_return')]
+            + [f'{n}: a mean rank IC of {x.rank_ic[n]:.3f} is presumed to be a leak until shown otherwise.' for n in over('rank_ic')])
 
 def alarms(
     x: pd.DataFrame, # what `compare` made
