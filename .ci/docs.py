@@ -1,5 +1,6 @@
 "The notebooks as pages to browse: one HTML page each, linked in their order, and an index"
 import html
+import os
 import re
 import sys
 from pathlib import Path
@@ -16,18 +17,20 @@ def subtitle_of(nb): return next((m[1] for c in nb.cells if c.cell_type == 'mark
 
 
 def order():
-    "index first, then the stages by number, then the runs and whatever explores"
+    "index first, then the rooms by number, then the runs and the gallery"
     nbs = ROOT / 'nbs'
-    stages, rest = sorted(nbs.glob('[0-9][0-9]_*.ipynb')), sorted(p for p in nbs.glob('*.ipynb') if not p.stem[:2].isdigit() and p.stem != 'index')
-    return [nbs / 'index.ipynb', *stages, *sorted((nbs / 'runs').glob('*.ipynb')), *rest]
+    pages = [p for folder in ('[0-9][0-9]_*', 'runs', 'gallery') for p in sorted(nbs.glob(f'{folder}/**/*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
+    return [nbs / 'index.ipynb', *pages]
 
 
-def page_name(path): return path.stem + '.html' if path.parent.name != 'runs' else f'run.{path.stem}.html'
+def page_name(path): return '.'.join(path.relative_to(ROOT / 'nbs').with_suffix('').parts) + '.html'
 
 
-def link_pages(nb):
+def link_pages(nb, path):
+    "Links between notebooks become links between their pages"
+    def page(m): return '](' + page_name(Path(os.path.normpath(path.parent / m[1]))) + ')'
     for c in nb.cells:
-        if c.cell_type == 'markdown': c.source = re.sub(r'\]\((?!https?:)(?:\./)?(runs/)?([\w.-]+)\.ipynb', lambda m: f"]({'run.' if m[1] else ''}{m[2]}.html", c.source)
+        if c.cell_type == 'markdown': c.source = re.sub(r'\]\((?!https?:)([\w./-]+\.ipynb)\)', page, c.source)
     return nb
 
 
@@ -43,7 +46,7 @@ def neighbours(pages, i):
 
 def build(out):
     out.mkdir(parents=True, exist_ok=True)
-    pages = [(p, link_pages(shown(p))) for p in order()]
+    pages = [(p, link_pages(shown(p), p)) for p in order()]
     for i, (path, nb) in enumerate(pages):
         nb = nbformat.from_dict(dict(nb))
         nb.cells = [*nb.cells, contents(pages)] if path.stem == 'index' else [neighbours(pages, i), *nb.cells, neighbours(pages, i)]

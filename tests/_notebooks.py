@@ -8,7 +8,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 NBS = ROOT / 'nbs'
 PACKAGE = ROOT / 'gnn_quant'
-PLAIN = ('index', 'explore', 'benchmarks')
 DIRECTIVE = re.compile(r'^\s*#\s*\|\s*(\w+):?\s*(.*?)\s*$')
 
 
@@ -18,7 +17,7 @@ def all_notebooks(): return sorted(p for p in NBS.rglob('*.ipynb') if '.ipynb_ch
 def kind_of(path):
     "'run', 'plain' or 'module': told by the place and the name alone"
     if path.parent == NBS / 'runs': return 'run'
-    if path.parent == NBS and path.stem in PLAIN: return 'plain'
+    if path.parent in (NBS, NBS / 'gallery'): return 'plain'
     return 'module'
 
 
@@ -50,7 +49,15 @@ def is_hidden(cell): return 'hide' in directives_of(cell)
 def default_exp(path): return next((d['default_exp'] for c in cells_of(path) if 'default_exp' in (d := directives_of(c))), None)
 
 
-def number_of(path): return int(m[1]) if (m := re.match(r'(\d\d)_', path.stem)) else None
+def number_of(path):
+    "The layer of a module notebook: the number of the folder below nbs that it lies in"
+    return int(m[1]) if (m := re.match(r'(\d\d)_', path.relative_to(NBS).parts[0])) else None
+
+
+def module_of(path):
+    "The module that the place of a notebook asks for: nbs/10_data/sources/folder.ipynb is data.sources.folder"
+    stage, *rest = path.relative_to(NBS).with_suffix('').parts
+    return rest[0] if stage[3:] in (rest[0], 'base') and len(rest) == 1 else '.'.join([stage[3:], *rest])
 
 
 def module_file(exp): return PACKAGE / (exp.replace('.', '/') + '.py')

@@ -88,7 +88,7 @@ def textbook_of(net, nodes, edges, index):
 
 def gaps(net, book, batch):
     "Largest differences, relative to the largest entry: loss, logits, and the gradient of every weight"
-    from gnn_quant.models.link import link_loss
+    from gnn_quant.linkpred.train import link_loss
     both = []
     for m in (net, book):
         m.zero_grad(set_to_none=True)

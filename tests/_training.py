@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gnn_quant.models import train
-from gnn_quant.models.losses import ic_loss
-from gnn_quant.models.train import Schedule, fit_network, steady
+from gnn_quant.training import loop as train
+from gnn_quant.training.losses import ic_loss
+from gnn_quant.training.loop import Schedule, fit_network, steady
 
 # a minute lasts so many seconds; where the process dies: (epoch, step), step -1 in the verdict; what the file then holds: epochs, steps
 KILLS = [(60., (1, -1), 1, 0), (60., (2, 3), 2, 0), (0., (0, 3), 0, 3), (0., (2, 0), 2, 0), (0., (2, 4), 2, 4)]
@@ -45,7 +45,7 @@ def small_fit(checkpoint=None, kill_at=None, x=None, label=None, dropout=.3, tel
 
 def die_everywhere():
     "One process for each of `KILLS`, in the current folder; they share the imports of this one"
-    from gnn_quant.models.board import Board
+    from gnn_quant.training.tensorboard import Board
     for i, (every, at, *_) in enumerate(KILLS):
         if not (pid := os.fork()):
             train.SAVE_SECONDS = every

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numba, numpy as np, pytest, torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from gnn_quant.core import BadData
-from gnn_quant.models import attention, kernel
-from gnn_quant.models.attention import TemporalAttention, fusable, joined
-from gnn_quant.models.kernel import FusedAttention, cuts_of, each
-from gnn_quant.models.lanes import exp_below, load, store
+from gnn_quant.models.layers import attention
+from gnn_quant.kernels import attention as kernel
+from gnn_quant.models.layers.attention import TemporalAttention, fusable, joined
+from gnn_quant.kernels.attention import FusedAttention, cuts_of, each
+from gnn_quant.kernels.simd_nn import exp_below, load, store
 
 NAMES = 'q h tie w_q w_k w_v'.split()
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

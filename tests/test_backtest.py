@@ -4,7 +4,7 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
-from gnn_quant.backtest import (_vectorbt_run, agree, backtest, benchmark_metrics, break_even, drawdown, drawdown_rows, ledger_returns, metrics, return_metrics, round_trips,
+from gnn_quant.backtest.engine import (_vectorbt_run, agree, backtest, benchmark_metrics, break_even, drawdown, drawdown_rows, ledger_returns, metrics, return_metrics, round_trips,
                                 trip_metrics, vectorbt_ledger)
 from gnn_quant.market import Costs, fold
 from gnn_quant.portfolio.sizing import cap_turnover, dollar_neutral, equal_weight, long_only, rebalance_every, vol_target

@@ -12,7 +12,13 @@ from sklearn.covariance import ledoit_wolf
 
 from gnn_quant.core import BadData, BadParams, GnnQuantError, LookAhead, MissingExtra, instants, toy_bars, toy_sectors
 from gnn_quant.data.bars import returns
-from gnn_quant.graph import builders as bd, clock, door, events as ev, filings, kernels, news, relations as rel, similarity as sim, sparsify as sp
+from gnn_quant.graph import builders as bd, relations as rel, similarity as sim, sparsify as sp
+from gnn_quant.data import asof as clock
+from gnn_quant.lookahead import builder_check as door
+from gnn_quant.data import events as ev
+from gnn_quant.graph import fundamentals as filings
+from gnn_quant.kernels import correlation as kernels
+from gnn_quant.graph import co_mention as news
 
 ARRAYS = ('src', 'dst', 't', 'msg')
 FEW = settings(max_examples=12, deadline=None)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gnn_quant import __version__
 from gnn_quant.evidence.trials import begin, recorded
-from gnn_quant.runs.daily import STAGES
+from gnn_quant.pipeline.daily import STAGES
 from gnn_quant.runs.folders import list_runs
 from gnn_quant.settings import Settings
 
@@ -168,6 +168,6 @@ def test_an_audit_prints_its_page_and_says_what_it_found_by_its_code(tmp_path, m
     def audit_run(ref, settings, params, text, say, timeout):
         seen.append((ref, params, text, timeout))
         return Run(tmp_path, dict(run='audit', files={'audit.html': 'h'}, metrics=dict(passed=passed)), 'finished')
-    monkeypatch.setitem(sys.modules, 'gnn_quant.runs.line', types.SimpleNamespace(audit_run=audit_run))
+    monkeypatch.setitem(sys.modules, 'gnn_quant.pipeline.stages', types.SimpleNamespace(audit_run=audit_run))
     done = CliRunner().invoke(cli.app, ['audit', 'run', 'train', '-q', '-p', 'cuts=3', '--timeout', '9'])
     assert done.exit_code == (0 if passed else 1) and done.stdout.strip() == str(tmp_path / 'audit.html') and seen == [('train', dict(cuts='3'), True, 9)]

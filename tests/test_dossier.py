@@ -6,22 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from gnn_quant.backtest import ledger_returns, metrics
+from gnn_quant.backtest.engine import ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, frame_hash, toy_bars
-from gnn_quant.data.sources import Dataset
-from gnn_quant.evidence.dossier import Case, against, believe, family, gather
-from gnn_quant.evidence.gaps import common
+from gnn_quant.data.bundle import Dataset
+from gnn_quant.evidence.collect import Case, against, believe, family, gather
+from gnn_quant.stats.paired import common
 from gnn_quant.evidence.trials import count, recorded, trial_returns
-from gnn_quant.features.target import make_target
-from gnn_quant.graph.events import correlation_events
+from gnn_quant.data.target import make_target
+from gnn_quant.data.events import correlation_events
 from gnn_quant.market import Costs, fold
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, rebalance_every
-from gnn_quant.runs import evidence as kept
-from gnn_quant.runs.datasets import put_dataset
+from gnn_quant.pipeline import evidence as kept
+from gnn_quant.pipeline.artifacts import put_dataset
 from gnn_quant.runs.folders import Run, write_manifest
-from gnn_quant.runs.ledgers import put_ledger
-from gnn_quant.runs.verify import check_evidence, flat
-from gnn_quant.store import read_frame, read_json, write_frame, write_json
+from gnn_quant.pipeline.ledgers import put_ledger
+from gnn_quant.pipeline.verify import check_evidence, flat
+from gnn_quant.storage.files import read_frame, read_json, write_frame, write_json
 
 BARS, COSTS = toy_bars(n=8, t=500), Costs(1e-4, 1e-4)
 PX = BARS['Close']
@@ -77,7 +77,7 @@ def test_the_break_even_of_the_interval_is_that_of_the_ledger_with_borrowing_too
     j, e = common(c.ledgers), gather(c)
     want = metrics(replace(c.ledgers['ours'], start=j.before))['break_even_bp']
     assert e.frames['bootstrap'].loc['break_even_bp', 'value'] == pytest.approx(want, rel=.02) and (j.paid['ours'] - j.trading['ours']).sum() > 0
-    from gnn_quant.evidence.bootstrap import ledger_intervals
+    from gnn_quant.stats.bootstrap import ledger_intervals
     assert e.frames['bootstrap'].loc['break_even_bp', 'value'] == pytest.approx(ledger_intervals(replace(c.ledgers['ours'], start=j.before), draws=20).loc['break_even_bp', 'value'], rel=1e-9)
 
 
@@ -227,15 +227,15 @@ def test_an_improved_figure_is_found_and_named(sheet, remade, path, value, monke
 
 def test_an_improved_table_is_found_and_named(sheet, remade, monkeypatch):
     monkeypatch.setattr(kept, 'again', lambda run: remade)
-    file = sheet.path / 'evidence.bootstrap.parquet'
+    file = sheet.path / 'stats.bootstrap.parquet'
     was = read_frame(file)
     better = was.copy()
     better.loc['sharpe', 'lo'] = .5
     try:
         h = write_frame(better, file)
-        found = check_evidence(replace(sheet, manifest=sheet.manifest | dict(frames=sheet.frames | {'evidence.bootstrap': h})))
+        found = check_evidence(replace(sheet, manifest=sheet.manifest | dict(frames=sheet.frames | {'stats.bootstrap': h})))
     finally: write_frame(was, file)
-    assert len(found) == 1 and 'evidence.bootstrap, lo, row sharpe: 0.5 is written' in found[0]
+    assert len(found) == 1 and 'stats.bootstrap, lo, row sharpe: 0.5 is written' in found[0]
 
 
 def test_flat_names_every_leaf():

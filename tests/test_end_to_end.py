@@ -7,15 +7,15 @@ from _notebooks import ROOT
 from _runs import killed
 
 from gnn_quant.core import StaleData
-from gnn_quant.runs.daily import STAGES, in_silence
+from gnn_quant.pipeline.daily import STAGES, in_silence
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import get_frame, list_runs
-from gnn_quant.runs.line import audit_run, signals_of
+from gnn_quant.pipeline.stages import audit_run, signals_of
 from gnn_quant.runs.parameters import check_params, parameters
 from gnn_quant.runs.trials import trials_so_far
-from gnn_quant.runs.verify import verify
+from gnn_quant.pipeline.verify import verify
 from gnn_quant.settings import Settings
-from gnn_quant.store import catalog, read_json, write_json
+from gnn_quant.storage.files import catalog, read_json, write_json
 
 SMALL = dict(models=['ridge', 'tgat'], epochs=1)
 

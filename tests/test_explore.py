@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-PATH = Path(__file__).parents[1] / 'nbs/explore.ipynb'
+PATH = Path(__file__).parents[1] / 'nbs/gallery/explore.ipynb'
 
 DRIVE = '''
 seen = {}

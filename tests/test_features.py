@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 from gnn_quant.core import BadData, BadParams, LookAhead, peeks, toy_bars
 from gnn_quant.features import cross_section as cs
-from gnn_quant.features import target as tg
+from gnn_quant.data import target as tg
 from gnn_quant.features import technical as tech
 
 BARS = toy_bars(n=5, t=300)

@@ -1,9 +1,9 @@
-"Imports point one way: from a notebook to notebooks with a lower number, and never round in a circle"
+"Imports point one way: from a room to rooms with a lower number, and never round in a circle"
 import ast
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
-from _notebooks import PACKAGE, cells_of, default_exp, kind_of, all_notebooks, module_file, module_notebooks, name_of, number_of, tree_of
+from _notebooks import PACKAGE, cells_of, default_exp, kind_of, all_notebooks, module_file, module_notebooks, module_of, name_of, number_of, tree_of
 
 NUMBER = {default_exp(p): number_of(p) for p in module_notebooks() if default_exp(p)}
 
@@ -43,9 +43,9 @@ def violations(module, found, number):
 
 @pytest.mark.parametrize('path', module_notebooks(), ids=name_of)
 def test_number_and_module_agree(path):
-    "NN_stage.topic.ipynb makes stage.topic; one module, one notebook"
-    assert number_of(path) is not None, f'{name_of(path)}: no number. Name it NN_stage.topic.ipynb.'
-    assert default_exp(path) == path.stem[3:], f'{name_of(path)} exports {default_exp(path)}. Name the one after the other.'
+    "nbs/NN_stage/topic.ipynb makes stage.topic; one module, one notebook"
+    assert number_of(path) is not None, f'{name_of(path)}: no number. Put it in a folder NN_stage.'
+    assert default_exp(path) == module_of(path), f'{name_of(path)} exports {default_exp(path)}. Name the one after the other.'
     assert [default_exp(p) for p in module_notebooks()].count(default_exp(path)) == 1
 
 
@@ -86,6 +86,6 @@ def test_the_check_sees_every_way_of_importing():
         assert found == {'cli'} and violations('core', found, known) == ['core (0) imports cli (98)'], text
     assert imports(ast.parse('from gnn_quant.data.bars import returns\nfrom gnn_quant.data import bars'), known) == {'data.bars'}
     assert imports(ast.parse('from .core import need'), known) == {'a relative import'}
-    assert imports(ast.parse('from ..core import need\nfrom .bars import returns'), known, 'data.sources') == {'core', 'data.bars'}
+    assert imports(ast.parse('from ..core import need\nfrom .bars import returns'), known, 'data.bundle') == {'core', 'data.bars'}
     assert imports(ast.parse('from . import cli'), known, 'core') == {'cli'}
     assert violations('core', {'gone'}, known) == ['core (0) imports gone, which no notebook makes']

@@ -8,9 +8,9 @@ from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose
 
 from gnn_quant.core import BadData, BadParams, LookAhead, MissingExtra, instants, peeks, query_instants, toy_bars, toy_sectors
-from gnn_quant.graph import events as ev
-from gnn_quant.graph.draw import draw_graph
-from gnn_quant.graph.neighbors import NeighborIndex
+from gnn_quant.data import events as ev
+from gnn_quant.report.graph_drawing import draw_graph
+from gnn_quant.graph.sampling.neighbors import NeighborIndex
 
 ARRAYS = ('src', 'dst', 't', 'msg')
 FEW = settings(max_examples=15, deadline=None)

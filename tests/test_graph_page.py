@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, LookAhead, instants, toy_bars, toy_sectors
-from gnn_quant.data.sources import load_dataset
-from gnn_quant.graph import measures as gm
+from gnn_quant.data.bundle import load_dataset
+from gnn_quant.graph import centrality as gm
 from gnn_quant.graph.builders import BUILDERS, Builder, build
-from gnn_quant.graph.events import correlation_events, edges_on, make_events, merge
+from gnn_quant.data.events import correlation_events, edges_on, make_events, merge
 from gnn_quant.graph.relations import typed
 from gnn_quant.report.graph_page import graph_data, graph_page, refresh_changes, relations_of, seen_on, shown_dates
 from gnn_quant.report.markup import loads
-from gnn_quant.runs.graphs import build_checked, builder_names, offered
+from gnn_quant.pipeline.graphs import build_checked, builder_names, offered
 
 FEW = settings(max_examples=15, deadline=None)
 

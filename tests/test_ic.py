@@ -8,10 +8,10 @@ from hypothesis import given, settings as hyp, strategies as st
 from scipy.stats import spearmanr
 
 from gnn_quant.core import BadData, BadParams, StoreError, peeks, toy_bars
-from gnn_quant.data.adjusted import forward_adjusted, load_adjusted
-from gnn_quant.data.ranking import blocks, full_max, load_ranking, past_max, write_toy_ranking
-from gnn_quant.evidence.ic import Difference, common_cells, daily_ic, graph_sentence, hac_t, icir, random_band, resampled, score_table, stationary_rows
-from gnn_quant.features.target import Target
+from gnn_quant.data.sources.sp500_daily import forward_adjusted, load_adjusted
+from gnn_quant.data.sources.nasdaq_rsr import blocks, full_max, load_ranking, past_max, write_toy_ranking
+from gnn_quant.stats.ic import Difference, common_cells, daily_ic, graph_sentence, hac_t, icir, random_band, resampled, score_table, stationary_rows
+from gnn_quant.data.target import Target
 
 DAYS = pd.bdate_range('2020-01-01', periods=240, name='date')
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from _faults import FaultyOS, full
 
-from gnn_quant import journal, store
+from gnn_quant.storage import journal
+
+from gnn_quant.storage import files as store
 from gnn_quant.core import BadData, JournalBroken, StoreError
 
 HERE = Path(__file__).parent
@@ -210,7 +212,8 @@ KILLS = textwrap.dedent('''
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     from _faults import FaultyOS, die, in_child
-    from gnn_quant import journal, store
+    from gnn_quant.storage import journal
+    from gnn_quant.storage import files as store
     path, at, kills, acked = Path(sys.argv[1]) / 'x.jsonl', 0, 0, 0
     for at in range(1, 100):
         before = journal.verify(path)
@@ -238,7 +241,7 @@ def test_killed_between_any_two_calls(tmp_path):
 MANY = textwrap.dedent('''
     import os, random, signal, sys, time
     from pathlib import Path
-    from gnn_quant import journal
+    from gnn_quant.storage import journal
     path, acks = Path(sys.argv[1]) / 'x.jsonl', Path(sys.argv[1]) / 'acks'
     def work(who):
         random.seed(who)

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, peeks, toy_bars
-from gnn_quant.data.ranking import full_max, load_ranking, write_toy_ranking
-from gnn_quant.data.sources import load_dataset
-from gnn_quant.evidence.ic import daily_ic, graph_sentence, hac_t
-from gnn_quant.evidence.ladder import cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task, run_ladder, task_events
+from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, write_toy_ranking
+from gnn_quant.data.bundle import load_dataset
+from gnn_quant.stats.ic import daily_ic, graph_sentence, hac_t
+from gnn_quant.evidence.leaderboard import cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task, run_ladder, task_events
 from gnn_quant.market import Costs
-from gnn_quant.report.ladder import interval_chart, ladder_page
+from gnn_quant.report.leaderboard import interval_chart, ladder_page
 
 DAYS = pd.bdate_range('2020-01-01', periods=240, name='date')
 
@@ -32,13 +32,13 @@ def test_unknown_industry_is_no_group_and_self_loops_are_dropped(folder):
 
 
 def test_daily_rank_ic_is_that_of_the_training():
-    from gnn_quant.models.train import rank_ic
+    from gnn_quant.training.loop import rank_ic
     s, y = noise(0), noise(1).mask(noise(2) > 1)
     assert np.allclose(daily_ic(s, y, 'rank'), rank_ic(s, y))
 
 
 def test_the_report_uses_the_same_t():
-    from gnn_quant.report.verdict import hac_t as theirs
+    from gnn_quant.report.comparison import hac_t as theirs
     assert theirs is hac_t
 
 

@@ -3,7 +3,7 @@ import numba, numpy as np, pytest
 from numba import types
 from hypothesis import given, strategies as st
 
-from gnn_quant.lanes import aligned, bare, bring, fill, fma, held, larger, load, load_part, past, plus, sizes, store, store_part, take, top, total, within
+from gnn_quant.kernels.simd import aligned, bare, bring, fill, fma, held, larger, load, load_part, past, plus, sizes, store, store_part, take, top, total, within
 
 KINDS = np.float32, np.float64
 numbers = st.lists(st.floats(-1e6, 1e6, width=32), min_size=16, max_size=16)
@@ -119,8 +119,9 @@ def test_what_is_not_flat_is_refused_before_memory_is_touched(bad):
 
 def test_no_inner_loop_of_a_kernel_is_handed_an_array_to_count():
     import torch
-    from gnn_quant.models import kernel, lanes as products
-    from gnn_quant.models.attention import TemporalAttention
+    from gnn_quant.kernels import attention as kernel
+    from gnn_quant.kernels import simd_nn as products
+    from gnn_quant.models.layers.attention import TemporalAttention
     x = torch.randn(40, 8, requires_grad=True)
     TemporalAttention(8, 8, 8).gather(x, x, torch.randint(0, 40, (40, 5)), None, torch.ones(40, 5, dtype=torch.bool)).sum().backward()
     for f in (kernel.forward, kernel.backward): numba.njit(nogil=True, error_model='numpy')(f.py_func).compile(f.signatures[0])

@@ -5,13 +5,13 @@ import pytest
 
 from gnn_quant.core import BadParams, LookAhead, toy_bars
 from gnn_quant.data.bars import symbols as symbols_of
-from gnn_quant.data.ranking import full_max, load_ranking
-from gnn_quant.evidence.leaks import LEAKS, ONE_EYED, STAGES, future_map, leak_data, leak_table, month_graph, sample_graph, toy_changes
-from gnn_quant.evidence.lookahead import FUTURES, audit
-from gnn_quant.evidence.pipelines import honest_lines, toy_sources
-from gnn_quant.evidence.rebuild import Line, bent, own_copy, rebuild
-from gnn_quant.graph.door import Timed, vouched
-from gnn_quant.graph.events import Events
+from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking
+from gnn_quant.evidence.known_leaks import LEAKS, ONE_EYED, STAGES, future_map, leak_data, leak_table, month_graph, sample_graph, toy_changes
+from gnn_quant.lookahead.audit import FUTURES, audit
+from gnn_quant.evidence.honest_pipelines import honest_lines, toy_sources
+from gnn_quant.lookahead.replay import Line, bent, own_copy, rebuild
+from gnn_quant.lookahead.builder_check import Timed, vouched
+from gnn_quant.data.events import Events
 from gnn_quant.graph.relations import group_events
 
 HONEST = list(honest_lines())
@@ -74,7 +74,7 @@ def test_some_leaks_show_themselves_to_one_future_only(eye):
 
 def test_a_table_made_by_a_blind_audit_says_so(monkeypatch):
     "Blind the check: the table must not claim that anything was caught"
-    import gnn_quant.evidence.lookahead as look
+    import gnn_quant.lookahead.audit as look
     monkeypatch.setattr(look, 'moved', lambda *a, **k: None)
     t = leak_table(cuts=1)
     assert not (t['named'] == t['stage']).any()
@@ -125,10 +125,10 @@ SLOW = ['ridge', 'ridge_graph', 'lightgbm', 'tgn']
 @pytest.mark.parametrize('model', SLOW)
 def test_walk_forward_with_a_real_model_raises_no_alarm_and_a_peeping_one_does(model):
     from gnn_quant.features.cross_section import build_features
-    from gnn_quant.features.target import make_target
-    from gnn_quant.graph.events import correlation_events
-    from gnn_quant.models.walk_forward import Fold, run_fold
-    from gnn_quant.models.zoo import make_model, model_params
+    from gnn_quant.data.target import make_target
+    from gnn_quant.data.events import correlation_events
+    from gnn_quant.training.walk_forward import Fold, run_fold
+    from gnn_quant.models.registry import make_model, model_params
     bars = toy_bars(6, 110)
     own = dict(schedule=dict(epochs=1), neighbors=2, trees=5, min_leaf=5)
     fresh = lambda: make_model(model, seed=0, **{k: v for k, v in own.items() if k in model_params(model)})

@@ -5,21 +5,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import gnn_quant.models.walk_forward as walk_forward
-import gnn_quant.runs.audits as audits
-import gnn_quant.runs.line as line
+import gnn_quant.training.walk_forward as walk_forward
+import gnn_quant.pipeline.audit as audits
+import gnn_quant.pipeline.stages as line
 from gnn_quant.core import BadData, BadParams, bend, toy_bars, toy_sectors
-from gnn_quant.data.sources import Dataset
-from gnn_quant.graph.events import make_events
-from gnn_quant.graph.slots import SlotIndex
-from gnn_quant.models.contract import PanelModel
-from gnn_quant.models.losses import span_of
-from gnn_quant.models.memory import MemoryPanel
-from gnn_quant.models.seeds import run_seeds
+from gnn_quant.data.bundle import Dataset
+from gnn_quant.data.events import make_events
+from gnn_quant.graph.sampling.per_relation import SlotIndex
+from gnn_quant.models.base import PanelModel
+from gnn_quant.training.losses import span_of
+from gnn_quant.models.tgn import MemoryPanel
+from gnn_quant.training.seeds import run_seeds
 from gnn_quant.report.markup import loads
-from gnn_quant.runs.audit_page import audit_figures, audit_page, findings_frame
-from gnn_quant.runs.audits import Record, ask, attention_of, audit_record, draw_cuts, drift_of, fold_of, named_cuts, not_asked, stored_folds
-from gnn_quant.runs.line import Recipe, Sizing, line_edges, line_features, line_folds, line_targets, prints, recipe, sizing
+from gnn_quant.pipeline.audit_page import audit_figures, audit_page, findings_frame
+from gnn_quant.pipeline.audit import Record, ask, attention_of, audit_record, draw_cuts, drift_of, fold_of, named_cuts, not_asked, stored_folds
+from gnn_quant.pipeline.stages import Recipe, Sizing, line_edges, line_features, line_folds, line_targets, prints, recipe, sizing
 
 HOW = Recipe(('ridge',), 0, 1, 5, (), 60, 20, 30, 0, 1, 'ic', 40, 20, 2, 5, 5, False)
 SIZED = Sizing('dollar_neutral', .1, 20, .1, .34, 60)

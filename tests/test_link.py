@@ -15,12 +15,12 @@ from hypothesis import given, settings, strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, StoreError
-from gnn_quant.graph.events import Events, make_events, take
-from gnn_quant.graph.neighbors import distinct
-from gnn_quant.models.link import Encoder, LinkNet, LinkSchedule, batches, fit_links, link_loss, score_links, task_name, train_batch
-from gnn_quant.models.link_attention import Ties, _age_grad, age_attention, age_attention_plain, check_ties, encode_age
-from gnn_quant.models.link_data import PARTS, both_ways, edge_bank, fresh_strangers, link_metrics, make_task, read_contacts, strangers, toy_contacts
-from gnn_quant.models.link_tgat import Past, TGATEncoder, wire
+from gnn_quant.data.events import Events, make_events, take
+from gnn_quant.graph.sampling.neighbors import distinct
+from gnn_quant.linkpred.train import Encoder, LinkNet, LinkSchedule, batches, fit_links, link_loss, score_links, task_name, train_batch
+from gnn_quant.linkpred.attention import Ties, _age_grad, age_attention, age_attention_plain, check_ties, encode_age
+from gnn_quant.linkpred.data import PARTS, both_ways, edge_bank, fresh_strangers, link_metrics, make_task, read_contacts, strangers, toy_contacts
+from gnn_quant.linkpred.tgat import Past, TGATEncoder, wire
 
 S = 1_000_000_000
 SMALL = dict(width=8, time_dim=6, neighbors=4)
@@ -442,7 +442,7 @@ def test_one_step_lowers_the_loss_it_names(task):
 
 
 def test_stops_when_validation_no_longer_improves_and_takes_the_best_back(task, monkeypatch):
-    import gnn_quant.models.link as link
+    import gnn_quant.linkpred.train as link
     verdicts, seen = iter([(.5, .5), (.7, .6), (.8, .5), (.6, .9), (.7, .6), (.1, .1), (.1, .1), (.9, .9)]), []
     monkeypatch.setattr(link, 'link_metrics', lambda *a: dict(zip(('ap', 'auc'), next(verdicts))))
     monkeypatch.setattr(link, 'score_links', lambda net, *a: seen.append({k: v.clone() for k, v in net.state_dict().items()}) or ((), ()))
@@ -463,7 +463,7 @@ CHILD = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from test_link import HOW, SMALL, TGATEncoder, fit_links, make_task, toy_contacts
-import gnn_quant.models.link as link
+import gnn_quant.linkpred.train as link
 kept, calls = link.train_batch, []
 def killing(*a):
     calls.append(0)

@@ -7,14 +7,14 @@ import pytest
 
 from gnn_quant.core import BadData, BadParams, frame_hash, instants, query_instants, toy_bars
 from gnn_quant.data.bars import returns, symbols as symbols_of
-from gnn_quant.evidence.lookahead import FUTURES, WORST, Finding, audit, audit_dates, judge, warmup_drift
-from gnn_quant.evidence.moved import Move, dated, edge_move, frame_move, moved, same_bits
-from gnn_quant.evidence.rebuild import Failed, Given, Line, bent, content, memory_of, other_future, own_copy, rebuild, sampled
+from gnn_quant.lookahead.audit import FUTURES, WORST, Finding, audit, audit_dates, judge, warmup_drift
+from gnn_quant.lookahead.diff import Move, dated, edge_move, frame_move, moved, same_bits
+from gnn_quant.lookahead.replay import Failed, Given, Line, bent, content, memory_of, other_future, own_copy, rebuild, sampled
 from gnn_quant.features.cross_section import build_features
-from gnn_quant.features.target import make_target
-from gnn_quant.graph.door import Timed
-from gnn_quant.graph.events import correlation_events, make_events
-from gnn_quant.graph.neighbors import NeighborIndex
+from gnn_quant.data.target import make_target
+from gnn_quant.lookahead.builder_check import Timed
+from gnn_quant.data.events import correlation_events, make_events
+from gnn_quant.graph.sampling.neighbors import NeighborIndex
 from gnn_quant.graph.relations import group_events
 from gnn_quant.market import Costs, fold
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight
@@ -332,7 +332,7 @@ def test_cuts_go_where_something_rare_happens():
 
 
 def test_what_was_not_served_yet_comes_next():
-    from gnn_quant.evidence.lookahead import _pick
+    from gnn_quant.lookahead.audit import _pick
     r = BARS.index
     assert sorted(_pick(dict(a=r[[10]], b=r[[20, 30]], c=r[[40]]), [r[11], r[12], r[21]])) == list(r[[10, 20, 40]])
 
@@ -394,8 +394,8 @@ def test_sampled_says_what_the_index_says():
 
 def test_memory_of_reads_the_states_that_the_network_reads():
     import torch
-    from gnn_quant.models.memory import TGN
-    from gnn_quant.models.simple import Reversal
+    from gnn_quant.models.tgn import TGN
+    from gnn_quant.models.rules import Reversal
     x, e, y = build_features(BARS, ['ret_1', 'ret_5']), correlation_events(BARS, 20, 2, 5), make_target(BARS, 2)
     model = TGN(width=4, neighbors=2, window=3, schedule=dict(epochs=1))
     with pytest.raises(BadParams, match='has no memory'): memory_of(model, x, e, BARS.index[60:63])

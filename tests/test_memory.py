@@ -7,13 +7,13 @@ from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadParams, instants, toy_bars, toy_symbols
 from gnn_quant.features.cross_section import build_features
-from gnn_quant.features.target import make_target
-from gnn_quant.graph.events import correlation_events, make_events
+from gnn_quant.data.target import make_target
+from gnn_quant.data.events import correlation_events, make_events
 from gnn_quant.models.graphmixer import FixedTime, GraphMixer, LinkEncoder, MixerLinks, mean_of
-from gnn_quant.models.link import LinkNet, LinkSchedule, fit_links, train_batch
-from gnn_quant.models.link_data import make_task, toy_contacts
-from gnn_quant.models.memory import MemoryLinks, NodeMemory, TGN, rounds
-from gnn_quant.models.train import Schedule
+from gnn_quant.linkpred.train import LinkNet, LinkSchedule, fit_links, train_batch
+from gnn_quant.linkpred.data import make_task, toy_contacts
+from gnn_quant.models.tgn import MemoryLinks, NodeMemory, TGN, rounds
+from gnn_quant.training.loop import Schedule
 
 FEW = settings(max_examples=15, deadline=None)
 SECOND = 10**9
@@ -93,7 +93,7 @@ def test_training_repeats_and_an_interrupted_one_resumes(kind, tmp_path):
     whole = fit(2)
     stopped = tmp_path / 'a.pt'
     class Stop(Exception): pass
-    import gnn_quant.models.link as link
+    import gnn_quant.linkpred.train as link
     real, calls = link._epoch, []
     def once(*a):
         calls.append(1)

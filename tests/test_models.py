@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, StoreError, instants, peeks, toy_symbols
-from gnn_quant.features.target import Target
-from gnn_quant.graph.events import make_events, take
-from gnn_quant.models.attention import TemporalAttention, masked_softmax
-from gnn_quant.models.baselines import LightGBM, Ridge
-from gnn_quant.models.zoo import MODELS, make_model, model_params
+from gnn_quant.data.target import Target
+from gnn_quant.data.events import make_events, take
+from gnn_quant.models.layers.attention import TemporalAttention, masked_softmax
+from gnn_quant.models.tabular import LightGBM, Ridge
+from gnn_quant.models.registry import MODELS, make_model, model_params
 from gnn_quant.models.panel import Panel, Wiring
 from gnn_quant.models.tgat import TGAT
-from gnn_quant.models.train import Scaler, feature_array, label_ranks, rank_ic, save_checkpoint, load_checkpoint
-from gnn_quant.models.walk_forward import Fold, make_folds, run_walk_forward
+from gnn_quant.training.loop import Scaler, feature_array, label_ranks, rank_ic, save_checkpoint, load_checkpoint
+from gnn_quant.training.walk_forward import Fold, make_folds, run_walk_forward
 
 DAY = 86_400 * 10**9
 SMALL = dict(width=8, time_dim=4, neighbors=3, schedule=dict(epochs=3, patience=3, batch_rows=8))

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, toy_bars
-from gnn_quant.graph import kernels, neighbors
-from gnn_quant.graph.events import Events, correlation_events, make_events, take, to_temporal_data
-from gnn_quant.graph.loader import ask, batches, false_partners, local_graph, slices
-from gnn_quant.graph.neighbors import NeighborIndex, below, distinct, mix, multi_hop
+from gnn_quant.kernels import correlation as kernels
+from gnn_quant.graph.sampling import neighbors
+from gnn_quant.data.events import Events, correlation_events, make_events, take, to_temporal_data
+from gnn_quant.graph.sampling.loader import ask, batches, false_partners, local_graph, slices
+from gnn_quant.graph.sampling.neighbors import NeighborIndex, below, distinct, mix, multi_hop
 
 FEW = settings(max_examples=25, deadline=None)
 SEED = st.integers(0, 10_000)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from _notebooks import NBS, PACKAGE, ROOT, all_notebooks, cells_of, default_exp, is_export, kind_of, measure, module_notebooks
-from _notebooks import name_of, source_of, table, tags_of
+from _notebooks import name_of, number_of, source_of, table, tags_of
 
 EVERY = pytest.mark.parametrize('path', all_notebooks(), ids=name_of)
 MODULES = pytest.mark.parametrize('path', module_notebooks(), ids=name_of)
@@ -53,7 +53,7 @@ def kind_faults(kind, cells, exp):
 
 @EVERY
 def test_kinds_are_never_mixed(path):
-    assert path.parent in (NBS, NBS / 'runs'), f'{name_of(path)}: notebooks live in nbs and nbs/runs'
+    assert number_of(path) is not None or path.parent in (NBS, NBS / 'runs', NBS / 'gallery'), f'{name_of(path)}: notebooks live in nbs/NN_stage, nbs/runs and nbs/gallery'
     assert not kind_faults(kind_of(path), cells_of(path), default_exp(path))
 
 

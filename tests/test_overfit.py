@@ -9,7 +9,7 @@ from hypothesis import given, settings as hyp, strategies as st
 from scipy.stats import norm, rankdata
 
 from gnn_quant.core import BadData, BadParams
-from gnn_quant.evidence.overfit import cscv, halves, overfit_sentence, subset_sums
+from gnn_quant.stats.pbo import cscv, halves, overfit_sentence, subset_sums
 
 
 def frame(r): return pd.DataFrame(r, pd.bdate_range('2000-01-03', periods=len(r), name='date'))

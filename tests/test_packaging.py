@@ -74,7 +74,7 @@ def test_every_import_is_a_declared_requirement():
 def test_development_tools_stay_out_of_the_package(): assert not third_party() & {'nbdev', 'fastcore', 'execnb', 'pytest', 'hypothesis'}
 
 
-@pytest.mark.parametrize('module', ['gnn_quant', 'gnn_quant.core', 'gnn_quant.store', 'gnn_quant.journal', 'gnn_quant.settings', 'gnn_quant.cli'])
+@pytest.mark.parametrize('module', ['gnn_quant', 'gnn_quant.core', 'gnn_quant.storage.files', 'gnn_quant.storage.journal', 'gnn_quant.settings', 'gnn_quant.cli'])
 def test_the_start_is_light(module):
     code = f'import sys, {module}\nprint([m for m in {HEAVY} if m in sys.modules])'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd='/')

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams
-from gnn_quant.graph.events import make_events, merge, take
-from gnn_quant.graph.neighbors import NeighborIndex, multi_hop
-from gnn_quant.graph.partners import PartnerIndex, once_each
+from gnn_quant.data.events import make_events, merge, take
+from gnn_quant.graph.sampling.neighbors import NeighborIndex, multi_hop
+from gnn_quant.graph.sampling.distinct import PartnerIndex, once_each
 from gnn_quant.graph.relations import typed
-from gnn_quant.graph.slots import SlotIndex
+from gnn_quant.graph.sampling.per_relation import SlotIndex
 
 NAMES, DAY = tuple('ABCDEFG'), 86_400 * 10**9
 

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gnn_quant.backtest import ledger_returns
+from gnn_quant.backtest.engine import ledger_returns
 from gnn_quant.core import BadData, BadParams, toy_bars
-from gnn_quant.evidence import permutation
-from gnn_quant.evidence.permutation import KINDS, p_value, permutation_test, permutation_words, permuted_weights, signal_memory
+from gnn_quant.stats import permutation
+from gnn_quant.stats.permutation import KINDS, p_value, permutation_test, permutation_words, permuted_weights, signal_memory
 from gnn_quant.market import Costs, fold
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, long_only, rebalance_every
 

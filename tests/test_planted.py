@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadParams, instants
 from gnn_quant.evidence.planted import ceiling, draw_partners, planted_models, planted_table, planted_task, plot_planted
-from gnn_quant.models.task import rank_ic
+from gnn_quant.training.task import rank_ic
 
 
 @settings(max_examples=30, deadline=None)

@@ -3,12 +3,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gnn_quant.backtest import backtest, ledger_returns
+from gnn_quant.backtest.engine import backtest, ledger_returns
 from gnn_quant.core import BadParams, GnnQuantError, peeks, toy_bars
-from gnn_quant.data.sources import load_dataset
-from gnn_quant.evidence.ic import daily_ic
+from gnn_quant.data.bundle import load_dataset
+from gnn_quant.stats.ic import daily_ic
 from gnn_quant.evidence.power import PLACEBOS, expected_power, noise_strategies, placebo, planted, planted_scores, plot_power, shares, simulated_market
-from gnn_quant.evidence.sharpe import deflated_sharpe, moments
+from gnn_quant.stats.sharpe import deflated_sharpe, moments
 from gnn_quant.evidence.trials import count, trial_returns, verify_trials
 from gnn_quant.market import Costs
 from gnn_quant.portfolio.sizing import dollar_neutral
@@ -96,7 +96,7 @@ def test_what_is_planted_is_found_as_often_as_the_law_says():
 
 
 def test_it_is_found_on_real_prices_too(real):
-    from gnn_quant.evidence.permutation import permutation_test
+    from gnn_quant.stats.permutation import permutation_test
     p = [permutation_test(dollar_neutral(planted_scores(real, .05, seed=k)), real, Costs(), 'dates', 99, k).p for k in range(20)]
     assert np.mean(np.array(p) <= .05) >= .8
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
-from gnn_quant.evidence.ic import daily_ic, hac_t, stationary_rows
-from gnn_quant.evidence.quantiles import decay, months, quantile_days, quantile_of, quantile_table, quantile_turnover, rank_autocorrelation
-from gnn_quant.evidence.regimes import _resampled_sharpe, by_regime, level_regime, regime_table, regimes
-from gnn_quant.features.target import forward_return
+from gnn_quant.stats.ic import daily_ic, hac_t, stationary_rows
+from gnn_quant.stats.quantiles import decay, months, quantile_days, quantile_of, quantile_table, quantile_turnover, rank_autocorrelation
+from gnn_quant.stats.regimes import _resampled_sharpe, by_regime, level_regime, regime_table, regimes
+from gnn_quant.data.target import forward_return
 
 BARS = toy_bars(20, 330, seed=2)
 PX = BARS['Close']

@@ -9,26 +9,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gnn_quant.backtest import ledger_returns, return_metrics
+from gnn_quant.backtest.engine import ledger_returns, return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
-from gnn_quant.evidence.dossier import Case, Evidence, gather
-from gnn_quant.evidence.gaps import Gap, sharpe, sharpe_draws, sharpe_gaps
-from gnn_quant.evidence.ic import stationary_rows
+from gnn_quant.evidence.collect import Case, Evidence, gather
+from gnn_quant.stats.paired import Gap, sharpe, sharpe_draws, sharpe_gaps
+from gnn_quant.stats.ic import stationary_rows
 from gnn_quant.evidence.trials import Count, count, recorded, trial_returns
-from gnn_quant.features.target import make_target
-from gnn_quant.graph.events import correlation_events, edges_on
+from gnn_quant.data.target import make_target
+from gnn_quant.data.events import correlation_events, edges_on
 from gnn_quant.market import Costs, fold, orders_for_tomorrow
-from gnn_quant.report import evidence as ev
-from gnn_quant.report.evidence import absurd_banner, evidence_pages, prob, verdict_words
+from gnn_quant.report import evidence_sections as ev
+from gnn_quant.report.evidence_sections import absurd_banner, evidence_pages, prob, verdict_words
 from gnn_quant.report.evidence_charts import _bars, curves, forest, histogram, strips
 from gnn_quant.report.index import index_page, link
-from gnn_quant.report.ladder import ladder_page
+from gnn_quant.report.leaderboard import ladder_page
 from gnn_quant.report.links import PUBLISHED, links_page
 from gnn_quant.report.markup import loads, num, text
 from gnn_quant.report.page import TearSheet, absurd, alarms, compare, ic_frame, ic_gaps, judge, judgement, tearsheet, unfilled_words
 from gnn_quant.report.quantstats import align, metric_rows, month_returns, qs_parts, quantstats_pages, tail_risk
-from gnn_quant.report.verdict import best_of, verdict
-from gnn_quant.store import plain
+from gnn_quant.report.comparison import best_of, verdict
+from gnn_quant.storage.files import plain
 
 EVIL = '" onload="alert(0)" x="><script>alert(1)</script><img src=x onerror=alert(2)>$x_1$&'
 BARS = toy_bars(n=6, t=420)

@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, MissingExtra, instants, peeks, query_instants, toy_bars, toy_sectors, toy_symbols
 from gnn_quant.features.cross_section import build_features
-from gnn_quant.features.target import Target, make_target
-from gnn_quant.graph.events import correlation_events, make_events, merge, take
+from gnn_quant.data.target import Target, make_target
+from gnn_quant.data.events import correlation_events, make_events, merge, take
 from gnn_quant.graph.relations import group_events, typed
-from gnn_quant.models.baselines import LightGBM, Ridge
+from gnn_quant.models.tabular import LightGBM, Ridge
 from gnn_quant.models.graph_features import GraphAverage, LightGBMGraph, RidgeGraph, column_names, graph_features, neighbor_array, told_by
 from gnn_quant.models.neighborhood import TieRule, around
 from gnn_quant.models.panel_net import PanelNet
-from gnn_quant.models.sequence import MLP, Recurrent, Windows
-from gnn_quant.models.simple import Constant, GroupReversal, Random, Reversal
-from gnn_quant.models.static_graph import RGCN, GATv2, Snapshots
-from gnn_quant.models.task import feature_array, rank_ic
-from gnn_quant.models.walk_forward import make_folds, run_walk_forward
+from gnn_quant.models.recurrent import MLP, Recurrent, Windows
+from gnn_quant.models.rules import Constant, GroupReversal, Random, Reversal
+from gnn_quant.models.gnn import RGCN, GATv2, Snapshots
+from gnn_quant.training.task import feature_array, rank_ic
+from gnn_quant.training.walk_forward import make_folds, run_walk_forward
 
 DAY = 86_400 * 10**9
 QUICK = dict(width=8, schedule=dict(epochs=2, patience=2, batch_rows=8))
@@ -330,7 +330,7 @@ def test_snapshots_are_the_most_recent_events_of_each_relation_before_the_query(
 def test_graph_layers_are_the_formulas(fitted):
     g = torch.Generator().manual_seed(0)
     h, index, tie, kind = torch.randn(5, 8, generator=g), torch.tensor([[1, 2, 3, 0, 4], [0, 0, 0, 1, 1]]), torch.randn(5, 4, generator=g), torch.tensor([1, 1, 2, 0, 2])
-    from gnn_quant.models.static_graph import Edges
+    from gnn_quant.models.gnn import Edges
     edges = Edges(index, tie, kind)
     gat, rgcn = fitted['gatv2'].net, fitted['rgcn'].net
     with torch.no_grad():

@@ -3,16 +3,16 @@ import subprocess, sys
 from dataclasses import asdict, replace
 import numpy as np, pandas as pd, pytest
 
-import gnn_quant.runner as runner_module
-from gnn_quant.backtest import backtest, ledger_returns, metrics
+import gnn_quant.evaluate as runner_module
+from gnn_quant.backtest.engine import backtest, ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, JournalBroken, frame_hash, toy_bars
-from gnn_quant.evidence.sharpe import deflated_sharpe, moments
+from gnn_quant.stats.sharpe import deflated_sharpe, moments
 from gnn_quant.evidence.trials import count, entries_of, trial_returns
-from gnn_quant.features.target import make_target
+from gnn_quant.data.target import make_target
 from gnn_quant.market import Costs, fold
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, long_only
-from gnn_quant.runner import BacktestRunner, as_bars, as_weights, even_benchmark, generate_report, kind_of, max_p, plain_costs
-from gnn_quant.sensitivity import capacity, capacity_curve, cost_curve, delay_curve, gains_by_name, survivorship, survivorship_words, vanished, with_ends
+from gnn_quant.evaluate import BacktestRunner, as_bars, as_weights, even_benchmark, generate_report, kind_of, max_p, plain_costs
+from gnn_quant.backtest.sensitivity import capacity, capacity_curve, cost_curve, delay_curve, gains_by_name, survivorship, survivorship_words, vanished, with_ends
 from gnn_quant.signals import make_signals
 
 BARS = toy_bars(n=6, t=300)
@@ -192,7 +192,7 @@ def test_the_page_counts_and_says_what_it_was_not_told(run, tmp_path):
 
 
 def test_import_stays_light():
-    code = "import sys, gnn_quant.runner; print([m for m in ('vectorbt', 'torch', 'quantstats', 'lightgbm') if m in sys.modules])"
+    code = "import sys, gnn_quant.evaluate; print([m for m in ('vectorbt', 'torch', 'quantstats', 'lightgbm') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
 
 

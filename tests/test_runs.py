@@ -15,14 +15,14 @@ from hypothesis import given, settings as effort, strategies as st
 from _runs import FINISH, place, write
 
 from gnn_quant.core import BadParams, BadSettings, JournalBroken, RunFailed, StoreError, toy_bars
-from gnn_quant.journal import read
+from gnn_quant.storage.journal import read
 from gnn_quant.runs import engine, trials
 from gnn_quant.runs.engine import prepare, run
 from gnn_quant.runs.folders import find_run, get_frame, latest, list_runs, manifest_hash, read_run, upstream, use_run
 from gnn_quant.runs.parameters import REQUIRED, assignments, check_params, fit_text, parameters
 from gnn_quant.runs.trials import trials_so_far
-from gnn_quant.runs.verify import verify
-from gnn_quant.store import file_hash, read_json, write_frame, write_json
+from gnn_quant.pipeline.verify import verify
+from gnn_quant.storage.files import file_hash, read_json, write_frame, write_json
 
 
 # ---- parameters
@@ -372,7 +372,7 @@ def test_an_edited_run_is_not_built_on(chain, tmp_path):
 
 
 def test_a_day_builds_on_its_own_runs_and_not_on_the_newest(tmp_path, monkeypatch):
-    from gnn_quant.runs.daily import STAGES, daily, in_silence
+    from gnn_quant.pipeline.daily import STAGES, daily, in_silence
     s = quick(tmp_path, monkeypatch, **{name: f"{above}_run: str = ''" if above else '' for name, above in zip(STAGES, (None, *STAGES))})
     def busy(job, folder, *a):
         _pretend(job, folder)

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, JournalBroken, LookAhead, MissingExtra, bend, toy_symbols
-from gnn_quant.features.target import Target
-from gnn_quant.journal import read, verify
-from gnn_quant.models.walk_forward import make_folds
-from gnn_quant.runs import search as module
+from gnn_quant.data.target import Target
+from gnn_quant.storage.journal import read, verify
+from gnn_quant.training.walk_forward import make_folds
+from gnn_quant.pipeline import search as module
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import get_frame
-from gnn_quant.runs.search import Plan, check_untouched, inner_blocks, make_task, read_fixed, read_space, search
+from gnn_quant.pipeline.search import Plan, check_untouched, inner_blocks, make_task, read_fixed, read_space, search
 from gnn_quant.runs.trials import counted, journal_path, trials_so_far
 from gnn_quant.settings import Settings
-from gnn_quant.store import read_json
+from gnn_quant.storage.files import read_json
 
 PLAN = Plan('mlp', ('width=4|8', 'schedule.lr=0.001..0.01 log', 'dropout=0.0..0.5'), 4, {'schedule.epochs': 2, 'schedule.batch_rows': 16}, blocks=2)
 
@@ -49,7 +49,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_search import PLAN, place, search, task
-from gnn_quant.models import train
+from gnn_quant.training import loop as train
 kept, calls = train.Training.judge, []
 def judge(self, *a):
     calls.append(0)

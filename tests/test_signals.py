@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
-from gnn_quant.features.target import Target, make_target
+from gnn_quant.data.target import Target, make_target
 from gnn_quant.signals import FIELDS, TradingSignal, centred_rank, hit_rate, latest, make_signals, right_calls, risk_levels, sides, signals_on, sizes
 
 BARS = toy_bars(n=10, t=140)

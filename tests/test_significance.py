@@ -10,11 +10,11 @@ from scipy.special import ndtr
 from scipy.stats import kurtosis, norm, skew
 from statsmodels.stats.multitest import multipletests
 
-from gnn_quant.backtest import backtest, drawdown, drawdown_rows, metrics, return_metrics
+from gnn_quant.backtest.engine import backtest, drawdown, drawdown_rows, metrics, return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
-from gnn_quant.evidence.bootstrap import FIGURES, block_length, intervals, ledger_intervals, natural_block, paired, resampled_figures
-from gnn_quant.evidence.selection import better, bootstrap_error, false_discovery, superior
-from gnn_quant.evidence.sharpe import (Moments, deflated_sharpe, effective_trials, expected_best, horizon_factor, min_track_record, moments, normal_best,
+from gnn_quant.stats.bootstrap import FIGURES, block_length, intervals, ledger_intervals, natural_block, paired, resampled_figures
+from gnn_quant.stats.multiple_testing import better, bootstrap_error, false_discovery, superior
+from gnn_quant.stats.sharpe import (Moments, deflated_sharpe, effective_trials, expected_best, horizon_factor, min_track_record, moments, normal_best,
                                        probabilistic_sharpe, sharpe_error)
 from gnn_quant.market import Costs
 from gnn_quant.portfolio.sizing import equal_weight
@@ -205,7 +205,7 @@ def by_hand(r, periods):
 @given(st.integers(0, 999), st.integers(5, 120), st.floats(1, 20), st.sampled_from([12, 252]))
 def test_figures_of_drawn_histories_are_those_of_the_backtest(seed, n, block, periods):
     "A history that is the resampled one, measured by the functions of the backtest"
-    from gnn_quant.evidence.ic import stationary_rows
+    from gnn_quant.stats.ic import stationary_rows
     r = fat(n, seed)
     r[np.random.default_rng(seed).random(n) < .2] = 0.
     f = resampled_figures(r, draws=3, block=block, seed=seed, periods=periods)

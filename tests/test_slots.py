@@ -2,19 +2,21 @@
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, instants, toy_symbols
-from gnn_quant.evidence import ladder
-from gnn_quant.features.target import Target
-from gnn_quant.graph.events import Events, make_events, merge, take
-from gnn_quant.graph.neighbors import NeighborIndex, multi_hop
+from gnn_quant.evidence import leaderboard as ladder
+from gnn_quant.data.target import Target
+from gnn_quant.data.events import Events, make_events, merge, take
+from gnn_quant.graph.sampling.neighbors import NeighborIndex, multi_hop
 from gnn_quant.graph.relations import of_type, relation_types, typed
-from gnn_quant.graph.slots import SlotIndex, slot_types
-from gnn_quant.models import graphmixer, inspect as look, memory, panel, static_graph
+from gnn_quant.graph.sampling.per_relation import SlotIndex, slot_types
+from gnn_quant.models import graphmixer, inspect as look, panel
+from gnn_quant.models import tgn as memory
+from gnn_quant.models import gnn as static_graph
 from gnn_quant.models.panel import Panel, Wiring
 from gnn_quant.models.panel_net import with_mask
-from gnn_quant.models.task import Scaler, rank_ic
+from gnn_quant.training.task import Scaler, rank_ic
 from gnn_quant.models.tgat import TGAT, TGATNet
-from gnn_quant.models.walk_forward import Fold, run_fold
-from gnn_quant.models.zoo import make_model
+from gnn_quant.training.walk_forward import Fold, run_fold
+from gnn_quant.models.registry import make_model
 
 DAY = 86_400 * 10**9
 FEW = settings(max_examples=25, deadline=None)

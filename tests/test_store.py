@@ -14,7 +14,7 @@ import pytest
 from _faults import FaultyOS, full, in_child, read_only
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from gnn_quant import store
+from gnn_quant.storage import files as store
 from gnn_quant.core import BadData, StoreError, frame_hash, toy_bars
 
 HERE = Path(__file__).parent
@@ -136,7 +136,7 @@ KILLS = textwrap.dedent('''
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     from _faults import FaultyOS, die, in_child
-    from gnn_quant import store
+    from gnn_quant.storage import files as store
     path, at = Path(sys.argv[1]) / 'x.json', 0
     old, new = dict(v=1, pad='o' * 5000), dict(v=2, pad='n' * 5000)
     while True:

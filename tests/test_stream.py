@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from _faults import FaultyOS, full
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, StoreError, instants, peeks, toy_bars
-from gnn_quant.graph.events import correlation_events, make_events, merge, take
+from gnn_quant.data.events import correlation_events, make_events, merge, take
 from gnn_quant.graph.similarity import lead_lag_events, similarity_events
 from gnn_quant.graph.stream import BarStream, StreamingBuilder, StreamingCorrelation, replay
 from gnn_quant.graph.ticks import REASONS, TickBars, TickGraph, check_ticks, quarantine, resample_ticks
@@ -261,7 +261,7 @@ def test_a_damaged_snapshot_is_recognised(tmp_path):
 
 
 def test_a_disk_that_fails_leaves_the_old_snapshot(tmp_path, monkeypatch):
-    from gnn_quant import store
+    from gnn_quant.storage import files as store
     s, path = StreamingCorrelation('ABC', window=5), tmp_path / 'a.snapshot'
     for i in range(8): s.push(i, [1., 2 + i % 2, 3])
     s.save(path)

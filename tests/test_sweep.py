@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings as hyp, strategies as st
 
-from gnn_quant.backtest import backtest, ledger_returns, metrics, vectorbt_ledger
+from gnn_quant.backtest.engine import backtest, ledger_returns, metrics, vectorbt_ledger
 from gnn_quant.core import BadData, BadParams, frame_hash, peeks, toy_bars
-from gnn_quant.evidence.overfit import cscv
+from gnn_quant.stats.pbo import cscv
 from gnn_quant.evidence.trials import count, recorded, trial_returns
 from gnn_quant.market import Costs
 from gnn_quant.portfolio.sizing import dollar_neutral, long_only
-from gnn_quant.sweep import COLUMNS, parameter_sets, set_name, sweep
+from gnn_quant.backtest.sweep import COLUMNS, parameter_sets, set_name, sweep
 
 BARS = toy_bars(n=5, t=120)
 
@@ -79,7 +79,7 @@ def test_blocks_and_lists_are_the_same_as_a_recipe():
 
 
 def test_disagreeing_engines_are_not_passed_over(monkeypatch):
-    import gnn_quant.sweep as module
+    import gnn_quant.backtest.sweep as module
     def wrong(*a, **k):
         pf = real(*a, **k)
         pf.order_records['price'][3] *= 1.001
@@ -167,7 +167,7 @@ KILLED = '''
 import os, signal, sys
 from gnn_quant.core import frame_hash, toy_bars
 from gnn_quant.evidence.trials import recorded
-from gnn_quant.sweep import sweep
+from gnn_quant.backtest.engine.sweep import sweep
 bars = toy_bars(n=5, t=120)
 sweep(bars, lambda n: os.kill(os.getpid(), signal.SIGKILL), dict(n=[2, 5, 9]), record=lambda p: recorded(sys.argv[1], 'momentum', p, frame_hash(bars)))
 '''

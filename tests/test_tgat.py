@@ -7,16 +7,16 @@ import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, instants, toy_symbols
 from gnn_quant.evidence.planted import planted_models, planted_task
-from gnn_quant.features.target import Target
-from gnn_quant.graph.events import make_events, take
+from gnn_quant.data.target import Target
+from gnn_quant.data.events import make_events, take
 from gnn_quant.graph.rewire import moved, relabel, rewire
 from gnn_quant.models import inspect as look
-from gnn_quant.models.losses import LOSSES, as_targets, horizon_loss, log_variance, outputs_of, pairwise_loss, span_of
+from gnn_quant.training.losses import LOSSES, as_targets, horizon_loss, log_variance, outputs_of, pairwise_loss, span_of
 from gnn_quant.models.panel import Panel, Wiring, as_device, tie_ages
 from gnn_quant.models.panel_net import with_mask
 from gnn_quant.models.tgat import TGAT, TGATNet, TGATParams
-from gnn_quant.models.time_encoding import TimeEncoding
-from gnn_quant.models.train import Scaler, rank_ic
+from gnn_quant.models.layers.time_encoding import TimeEncoding
+from gnn_quant.training.loop import Scaler, rank_ic
 
 DAY = 86_400 * 10**9
 FEW = settings(max_examples=8, deadline=None)

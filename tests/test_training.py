@@ -11,16 +11,16 @@ import pytest
 import torch
 from _training import KILLS, problem, run_and_die, small_fit
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, MissingExtra, toy_symbols
-from gnn_quant.features.target import Target
-from gnn_quant.models import train
-from gnn_quant.models.baselines import Ridge
-from gnn_quant.models.board import Board, read_board
-from gnn_quant.models.losses import ic_loss
-from gnn_quant.models.seeds import run_seeds, seed_ics, seed_mean, seed_table, seeds_words
-from gnn_quant.models.task import check_inputs, input_names
-from gnn_quant.models.train import Schedule, carried, fit_network, lr_at, placed, steady
-from gnn_quant.models.walk_forward import check_folds, embargo_rows, gap_rows, make_folds, purged_splits, run_walk_forward
-from gnn_quant.models.zoo import make_model
+from gnn_quant.data.target import Target
+from gnn_quant.training import loop as train
+from gnn_quant.models.tabular import Ridge
+from gnn_quant.training.tensorboard import Board, read_board
+from gnn_quant.training.losses import ic_loss
+from gnn_quant.training.seeds import run_seeds, seed_ics, seed_mean, seed_table, seeds_words
+from gnn_quant.training.task import check_inputs, input_names
+from gnn_quant.training.loop import Schedule, carried, fit_network, lr_at, placed, steady
+from gnn_quant.training.walk_forward import check_folds, embargo_rows, gap_rows, make_folds, purged_splits, run_walk_forward
+from gnn_quant.models.registry import make_model
 
 SMALL = dict(width=8, schedule=dict(epochs=2, patience=2, batch_rows=8))
 

@@ -14,10 +14,10 @@ import pytest
 from _runs import place, write
 from hypothesis import given, settings as effort, strategies as st
 
-from gnn_quant import journal
+from gnn_quant.storage import journal
 from gnn_quant.core import BadData, BadParams, JournalBroken, toy_bars
 from gnn_quant.evidence import trials
-from gnn_quant.evidence.sharpe import moments
+from gnn_quant.stats.sharpe import moments
 from gnn_quant.evidence.trials import begin, count, count_trials, end, entries_of, merge, recorded, returns_folder, trial_returns, trials_of, verify_trials
 from gnn_quant.runs import engine
 from gnn_quant.runs.engine import run
@@ -361,7 +361,8 @@ KILLS = textwrap.dedent('''
     sys.path.insert(0, sys.argv[2])
     import numpy as np, pandas as pd
     from _faults import FaultyOS, die, in_child
-    from gnn_quant import journal, store
+    from gnn_quant.storage import journal
+    from gnn_quant.storage import files as store
     from gnn_quant.evidence import trials
     path, kills = Path(sys.argv[1]) / 'trials.jsonl', 0
     r = pd.Series(np.random.default_rng(0).normal(0, .01, 60), pd.bdate_range('2020-01-01', periods=60))
@@ -438,10 +439,10 @@ def put_book(folder, name, equity, start):
 
 
 def test_returns_of_a_book_are_those_of_its_ledger(tmp_path):
-    from gnn_quant.backtest import backtest, ledger_returns
+    from gnn_quant.backtest.engine import backtest, ledger_returns
     from gnn_quant.market import Costs
     from gnn_quant.portfolio.sizing import equal_weight
-    from gnn_quant.runs.ledgers import put_ledger
+    from gnn_quant.pipeline.ledgers import put_ledger
     bars = toy_bars(t=80)
     led = backtest(equal_weight(bars).iloc[5:].reindex(bars.index), bars, Costs())
     put_ledger(tmp_path, 'ridge', led)

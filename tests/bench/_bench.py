@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gnn_quant.store import write_json
+from gnn_quant.storage.files import write_json
 
 SHOWN = ('numpy', 'pandas', 'pyarrow', 'numba', 'torch', 'torch-geometric', 'vectorbt', 'lightgbm', 'scikit-learn', 'papermill')
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from _bench import table
 
-from gnn_quant.runs.daily import FULL, in_log
+from gnn_quant.pipeline.daily import FULL, in_log
 from gnn_quant.runs.engine import run
-from gnn_quant.runs.line import audit_run
+from gnn_quant.pipeline.stages import audit_run
 from gnn_quant.settings import Settings
 
 LIMIT = 60.

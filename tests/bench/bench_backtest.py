@@ -5,7 +5,7 @@ import vectorbt as vbt
 from vectorbt.portfolio.enums import SizeType
 
 from _bench import ratio, table
-from gnn_quant.backtest import metrics
+from gnn_quant.backtest.engine import metrics
 from gnn_quant.core import toy_bars
 from gnn_quant.data.bars import fill_price
 from gnn_quant.market import Costs, fold

@@ -8,7 +8,7 @@ import numba, numpy as np, pandas as pd
 
 from _bench import table
 from gnn_quant.core import instants, toy_bars
-from gnn_quant.graph.events import correlation_events, strongest, weighted_corr, window_weights
+from gnn_quant.data.events import correlation_events, strongest, weighted_corr, window_weights
 from gnn_quant.graph.similarity import lead_lag, partial_corr
 from gnn_quant.graph.sparsify import keep_edges
 

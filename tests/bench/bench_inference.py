@@ -8,8 +8,8 @@ from torch_geometric.nn import TransformerConv
 
 from _bench import in_turns, table
 from gnn_quant.core import instants
-from gnn_quant.features.target import Target
-from gnn_quant.graph.events import make_events
+from gnn_quant.data.target import Target
+from gnn_quant.data.events import make_events
 from gnn_quant.models.panel_net import with_mask
 from gnn_quant.models.tgat import TGAT
 

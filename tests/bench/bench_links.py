@@ -6,12 +6,12 @@ for k in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(k, '1')
 import pandas as pd
 
 from gnn_quant.models.graphmixer import MixerLinks
-from gnn_quant.models.link import LinkNet, LinkSchedule, fit_links, link_row, score_links, task_name
-from gnn_quant.models.link_data import PARTS, edge_bank, make_task, read_contacts
-from gnn_quant.models.link_tgat import TGATEncoder
-from gnn_quant.models.memory import MemoryLinks
-from gnn_quant.models.train import load_checkpoint, steady
-from gnn_quant.store import write_text
+from gnn_quant.linkpred.train import LinkNet, LinkSchedule, fit_links, link_row, score_links, task_name
+from gnn_quant.linkpred.data import PARTS, edge_bank, make_task, read_contacts
+from gnn_quant.linkpred.tgat import TGATEncoder
+from gnn_quant.models.tgn import MemoryLinks
+from gnn_quant.training.loop import load_checkpoint, steady
+from gnn_quant.storage.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get('GNNQ_BENCH_DATA') or ROOT.parent / 'shared/data') / 'uci_messages/CollegeMsg.txt'

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from _bench import ratio, seconds, table
-from gnn_quant.graph.events import make_events, take, to_temporal_data
-from gnn_quant.graph.loader import batches
-from gnn_quant.graph.neighbors import NeighborIndex, distinct, multi_hop
+from gnn_quant.data.events import make_events, take, to_temporal_data
+from gnn_quant.graph.sampling.loader import batches
+from gnn_quant.graph.sampling.neighbors import NeighborIndex, distinct, multi_hop
 
 DAY = 86_400 * 10**9
 

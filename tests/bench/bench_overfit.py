@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from _bench import table
-from gnn_quant.evidence.overfit import cscv, halves, subset_sums
+from gnn_quant.stats.pbo import cscv, halves, subset_sums
 
 LIMIT, TIMES = 10, 20
 

@@ -8,7 +8,7 @@ from _bench import ratio, table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from _runs import FINISH, place, write
 from gnn_quant.runs.engine import run
-from gnn_quant.runs.verify import verify
+from gnn_quant.pipeline.verify import verify
 
 with tempfile.TemporaryDirectory() as d:
     home, rows = Path(d), []

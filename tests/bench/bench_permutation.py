@@ -9,8 +9,8 @@ from vectorbt.portfolio.enums import SizeType
 from _bench import in_turns, table
 from gnn_quant.core import toy_bars
 from gnn_quant.data.bars import fill_price
-from gnn_quant.evidence.permutation import permutation_test, permuted_weights
-from gnn_quant.graph.kernels import threads
+from gnn_quant.stats.permutation import permutation_test, permuted_weights
+from gnn_quant.kernels.correlation import threads
 from gnn_quant.market import Costs, fold
 from gnn_quant.portfolio.sizing import dollar_neutral, long_only
 

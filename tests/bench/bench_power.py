@@ -7,9 +7,9 @@ import pandas as pd
 
 from _bench import table
 from gnn_quant.core import GnnQuantError
-from gnn_quant.data.sources import load_dataset
+from gnn_quant.data.bundle import load_dataset
 from gnn_quant.evidence.power import PLACEBOS, SIZES, expected_power, noise_strategies, placebo, planted, plot_power, shares, simulated_market
-from gnn_quant.store import write_text
+from gnn_quant.storage.files import write_text
 
 NOTE = ('Shares of books with their exact 95 % intervals; SIMULATED markets unless a row says us20 (20 real names, closes of 1990 to 2022 from skfolio). Costs of 5 bp commission and 5 bp slippage, '
         'none for the noise strategies. size: books without knowledge rejected at 5 %. power: books of IC .03 found at 5 %; `expected` is the fundamental law. '

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 from _bench import ratio, table
-from gnn_quant import journal
+from gnn_quant.storage import journal
 from gnn_quant.core import toy_bars
-from gnn_quant.store import read_frame, write_frame
+from gnn_quant.storage.files import read_frame, write_frame
 
 with tempfile.TemporaryDirectory(dir=Path(__file__).parents[2] / 'reports') as d:
     rows, ours, peer = [], Path(d) / 'ours.parquet', Path(d) / 'peer.parquet'

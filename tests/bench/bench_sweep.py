@@ -10,7 +10,7 @@ import pandas as pd
 from _bench import table
 from gnn_quant.core import toy_bars
 from gnn_quant.market import Costs, fold
-from gnn_quant.sweep import parameter_sets, sweep
+from gnn_quant.backtest.sweep import parameter_sets, sweep
 
 try:
     with warnings.catch_warnings():

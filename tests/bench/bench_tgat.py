@@ -14,7 +14,7 @@ def sides(n, k=K, seed=0, device='cpu'):
     "Four layers over one graph of n nodes with k neighbours each. The first three are one function (equal weights); GATv2 is another function of the same widths"
     import torch
     from torch_geometric.nn import GATv2Conv, TransformerConv
-    from gnn_quant.models.attention import TemporalAttention
+    from gnn_quant.models.layers.attention import TemporalAttention
     torch.manual_seed(seed)
     x, edge, nbr = torch.randn(n, WIDTH, device=device, requires_grad=True), torch.randn(n, k, D_EDGE, device=device), torch.randint(0, n, (n, k), device=device)
     mask, flat = torch.ones(n, k, dtype=torch.bool, device=device), nbr.reshape(-1)

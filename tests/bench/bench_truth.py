@@ -6,16 +6,16 @@ for k in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(k, '1')
 import numpy as np
 import pandas as pd
 
-from gnn_quant.data.adjusted import load_adjusted
-from gnn_quant.data.ranking import full_max, load_ranking, past_max
-from gnn_quant.evidence.ic import graph_sentence
-from gnn_quant.evidence.ladder import (RANKING_FEATURES, Task, cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task,
+from gnn_quant.data.sources.sp500_daily import load_adjusted
+from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, past_max
+from gnn_quant.stats.ic import graph_sentence
+from gnn_quant.evidence.leaderboard import (RANKING_FEATURES, Task, cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task,
                                        run_ladder, seed_average, task_events)
 from gnn_quant.market import Costs
-from gnn_quant.models.walk_forward import Fold
-from gnn_quant.models.zoo import model_params
-from gnn_quant.report.ladder import ladder_cells, ladder_page, later_table, what_ran
-from gnn_quant.store import write_frame, write_json, write_text
+from gnn_quant.training.walk_forward import Fold
+from gnn_quant.models.registry import model_params
+from gnn_quant.report.leaderboard import ladder_cells, ladder_page, later_table, what_ran
+from gnn_quant.storage.files import write_frame, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get('GNNQ_BENCH_DATA') or ROOT.parent / 'shared/data')

@@ -14,8 +14,8 @@ def data(path):
     "The task at the benchmark's own file, and again with messages of 172 zeros"
     import numpy as np
     from dataclasses import replace
-    from gnn_quant.graph.events import Events
-    from gnn_quant.models.link_data import make_task, read_contacts
+    from gnn_quant.data.events import Events
+    from gnn_quant.linkpred.data import make_task, read_contacts
     task = make_task(read_contacts(path).events)
     e = task.events
     return task, replace(task, events=Events(e.src, e.dst, e.t, np.zeros((len(e), 172), np.float32), e.symbols, tuple(f'm{i}' for i in range(172))))
@@ -25,8 +25,8 @@ def sides(task, dropout, padded):
     "Our network and the textbook's with the same weights, both in training mode"
     import numpy as np, torch
     from _textbook_tgat import textbook_of
-    from gnn_quant.models.link import LinkNet
-    from gnn_quant.models.link_tgat import TGATEncoder
+    from gnn_quant.linkpred.train import LinkNet
+    from gnn_quant.linkpred.tgat import TGATEncoder
     torch.manual_seed(0)
     n = len(task.events.symbols)
     net = LinkNet(TGATEncoder(np.zeros((n, 172)), 172, dropout=dropout) if padded else TGATEncoder(dropout=dropout))
@@ -37,8 +37,8 @@ def sides(task, dropout, padded):
 def batch(task, number):
     "Contacts, strangers and instants of one training batch"
     import numpy as np
-    from gnn_quant.models.link import batches
-    from gnn_quant.models.link_data import fresh_strangers
+    from gnn_quant.linkpred.train import batches
+    from gnn_quant.linkpred.data import fresh_strangers
     (src, dst, t), rows = task.edges('train'), batches(task, 'train')[number]
     return [x[rows].astype(np.int64) for x in (src, dst, fresh_strangers(task, 0, 0), t)]
 
@@ -47,7 +47,7 @@ def stepper(net, given):
     "One training step a call, over the given batches in turn"
     import torch
     from itertools import cycle
-    from gnn_quant.models.link import link_loss
+    from gnn_quant.linkpred.train import link_loss
     opt, turn = torch.optim.Adam(net.parameters(), 1e-4, fused=True), cycle(given)
     def step():
         opt.zero_grad(set_to_none=True)
