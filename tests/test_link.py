@@ -17,7 +17,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, StoreError
 from gnn_quant.data.events import Events, make_events, take
 from gnn_quant.graph.sampling.neighbors import distinct
-from gnn_quant.linkpred.train import Encoder, LinkNet, LinkSchedule, batches, fit_links, link_loss, score_links, task_name, train_batch
+from gnn_quant.models.layers.encoder import Encoder
+from gnn_quant.linkpred.train import LinkNet, LinkSchedule, batches, fit_links, link_loss, score_links, task_name, train_batch
 from gnn_quant.linkpred.attention import Ties, _age_grad, age_attention, age_attention_plain, check_ties, encode_age
 from gnn_quant.linkpred.data import PARTS, both_ways, edge_bank, fresh_strangers, link_metrics, make_task, read_contacts, strangers, toy_contacts
 from gnn_quant.linkpred.tgat import Past, TGATEncoder, wire
