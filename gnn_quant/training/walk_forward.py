@@ -153,9 +153,9 @@ def _split(index, blocks, before, after):
 # %% ../../nbs/40_training/walk_forward.ipynb #10382267
 @functools.cache
 def code_name() -> str: # 8 hex digits
-    "The name of the code that scores come from: the sources of features, graph and models. Edited code does not take up old folds"
+    "The name of the code that scores come from: the sources of data, features, graph, kernels, models and training. Edited code does not take up old folds"
     home = Path(gnn_quant.__file__).parent
-    sources = sorted(p for part in ('features', 'graph', 'models') for p in (home / part).glob('*.py'))
+    sources = sorted(p for part in ('data', 'features', 'graph', 'kernels', 'models', 'training') for p in (home / part).rglob('*.py'))
     return hashlib.sha256(b'\x1e'.join(p.read_bytes() for p in sources)).hexdigest()[:8]
 
 # %% ../../nbs/40_training/walk_forward.ipynb #e2a1bad7
