@@ -12,7 +12,7 @@ import numba, numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..data.bars import fill_price
 from ..kernels.correlation import in_parts, threads
-from ..kernels.simd import CODE, INLINE, bare, fill, fma, held, larger, load, past, store, total
+from ..kernels.simd import CODE, INLINE, address, fill, fma, keep_alive, larger, load_lanes, past, store, total
 from ..market import Costs, check_weights, fold
 
 # %% ../../nbs/34_stats/permutation.ipynb #a0561b52
@@ -169,14 +169,14 @@ def _day(w, inverse, px, mark, wide, owe, want, eq):
     zero, one, minus, e = fill(0.), fill(1.), fill(-1.), fill(eq)
     bought, sold, worth, short = zero, zero, zero, zero
     for c in range(0, wide, 16):
-        s, p = load(owe, c), load(px, c)
-        x = fma(fma(load(w, c), e, zero), load(inverse, c), s)
+        s, p = load_lanes(owe, c), load_lanes(px, c)
+        x = fma(fma(load_lanes(w, c), e, zero), load_lanes(inverse, c), s)
         store(want, c, x)
         buy, sell = larger(x, zero), larger(fma(x, minus, zero), zero)
         bought, sold = fma(buy, p, bought), fma(sell, p, sold)
         s = fma(sell, one, fma(buy, minus, s))
         store(owe, c, s)
-        v = fma(s, load(mark, c), zero)
+        v = fma(s, load_lanes(mark, c), zero)
         worth, short = fma(v, minus, worth), fma(larger(v, zero), one, short)
     return total(bought), total(sold), total(worth), total(short)
 
@@ -212,7 +212,7 @@ def _accounts(w, f, inverse, px, mark, wide, rows, first, last, steady, shift, r
     com, slip, borrow = rates
     buys, sells, n = (1. + slip) * (1. + com), (1. - slip) * (1. - com), len(first)
     owed, wanted, told = np.empty(SIDE * wide), np.empty(wide), np.full(wide, np.nan)
-    W, I, P, M, want, row = bare(w), bare(inverse), bare(px), bare(mark), bare(wanted), bare(told)
+    W, I, P, M, want, row = address(w), address(inverse), address(px), address(mark), address(wanted), address(told)
     cash, eq, short, paid, turned, r = np.empty(SIDE), np.empty(SIDE), np.empty(SIDE), np.empty(SIDE), np.empty(SIDE), np.empty((SIDE, rows))
     calm = steady[1:].all()
     for lo in range(0, len(shift), SIDE):
@@ -224,12 +224,12 @@ def _accounts(w, f, inverse, px, mark, wide, rows, first, last, steady, shift, r
             for d in range(m):
                 if not eq[d] > 0.: continue
                 u, keep = (t - shift[lo + d]) % rows, relabel[lo + d] & np.uint64(1) == 0
-                today, owe = past(W, u * wide), past(bare(owed), d * wide)
+                today, owe = past(W, u * wide), past(address(owed), d * wide)
                 if (t == 0 or not calm) and (shift[lo + d] > 0 or not keep):
                     _told(w, f, t, u, wide, first, last, steady, keep, d, src, dst, due, state, told)
                     today = row
                 elif not keep:
-                    who = past(bare(src.ravel()), d * n)
+                    who = past(address(src.ravel()), d * n)
                     for k in range(n): row[k] = today[who[k]]
                     today = row
                 fee = short[d] * borrow / YEAR
@@ -247,7 +247,7 @@ def _accounts(w, f, inverse, px, mark, wide, rows, first, last, steady, shift, r
             mean = r[d].mean() if eq[d] > 0. else np.nan
             out[lo + d, 0], out[lo + d, 1] = mean, np.sqrt(((r[d] - mean)**2).sum() / (rows - 1))
             out[lo + d, 2], out[lo + d, 3] = paid[d] / rows, turned[d] / rows
-    held((w, inverse, px, mark, owed, wanted, told))
+    keep_alive((w, inverse, px, mark, owed, wanted, told))
 
 # %% ../../nbs/34_stats/permutation.ipynb #20022da5
 COLUMNS = ('mean', 'deviation', 'cost', 'turnover') # of each account, a row; costs and turnover as shares of equity
