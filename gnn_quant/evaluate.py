@@ -184,7 +184,7 @@ class BacktestRunner:
     benchmark: pd.Series | None = None # (T,) price level on the rows of the prices; None = the mean of the names' returns
 
     @property
-    def journal(self) -> Path: return Path(self.ledger) if self.ledger else Path(settings.load().reports_dir).absolute() / 'trials.jsonl'
+    def journal(self) -> Path: return Path(self.ledger) if self.ledger else Path(settings.load_settings().reports_dir).absolute() / 'trials.jsonl'
 
     def run(self,
         signals: pd.DataFrame | None, # (T, N) scores or calls, a signal frame, or None

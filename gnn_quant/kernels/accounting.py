@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numba, numpy as np
 from ..core import BadData
 from .correlation import in_parts, threads
-from .simd import CODE, INLINE, bare, fill, fma, held, larger, load, past, store, total
+from .simd import CODE, INLINE, address, fill, fma, keep_alive, larger, load_lanes, past, store, total
 
 # %% ../../nbs/04_kernels/accounting.ipynb #fa1afcf5
 class Book(NamedTuple):
@@ -167,14 +167,14 @@ def _day(w, inverse, px, mark, wide, owe, want, eq):
     zero, one, minus, e = fill(0.), fill(1.), fill(-1.), fill(eq)
     bought, sold, worth, short = zero, zero, zero, zero
     for c in range(0, wide, 16):
-        s, p = load(owe, c), load(px, c)
-        x = fma(fma(load(w, c), e, zero), load(inverse, c), s)
+        s, p = load_lanes(owe, c), load_lanes(px, c)
+        x = fma(fma(load_lanes(w, c), e, zero), load_lanes(inverse, c), s)
         store(want, c, x)
         buy, sell = larger(x, zero), larger(fma(x, minus, zero), zero)
         bought, sold = fma(buy, p, bought), fma(sell, p, sold)
         s = fma(sell, one, fma(buy, minus, s))
         store(owe, c, s)
-        v = fma(s, load(mark, c), zero)
+        v = fma(s, load_lanes(mark, c), zero)
         worth, short = fma(v, minus, worth), fma(larger(v, zero), one, short)
     return total(bought), total(sold), total(worth), total(short)
 
@@ -210,8 +210,8 @@ def _accounts(book, shift, relabel, fees, out):
     rows, wide, n, calm = book.rows, book.wide, len(book.first), book.steady[1:].all()
     buys, sells = (1. + fees.slippage) * (1. + fees.commission), (1. - fees.slippage) * (1. - fees.commission)
     owed, wanted, moved, r = np.empty(SIDE * wide), np.empty(wide), np.full(wide, np.nan), np.empty((SIDE, rows))
-    W, I, P, M = bare(book.weights), bare(book.inverse), bare(book.price), bare(book.mark)
-    want, row = bare(wanted), bare(moved)
+    W, I, P, M = address(book.weights), address(book.inverse), address(book.price), address(book.mark)
+    want, row = address(wanted), address(moved)
     cash, eq, short, paid, turned = np.empty(SIDE), np.empty(SIDE), np.empty(SIDE), np.empty(SIDE), np.empty(SIDE)
     for lo in range(0, len(shift), SIDE):
         m = min(SIDE, len(shift) - lo)
@@ -222,12 +222,12 @@ def _accounts(book, shift, relabel, fees, out):
             for d in range(m):
                 if not eq[d] > 0.: continue
                 u, keep = (t - shift[lo + d]) % rows, relabel[lo + d] & np.uint64(1) == 0
-                today, owe = past(W, u * wide), past(bare(owed), d * wide)
+                today, owe = past(W, u * wide), past(address(owed), d * wide)
                 if (t == 0 or not calm) and (shift[lo + d] > 0 or not keep):
                     _permuted_row(book, t, u, keep, d, pairs, moved)
                     today = row
                 elif not keep:
-                    who = past(bare(pairs.src.ravel()), d * n)
+                    who = past(address(pairs.src.ravel()), d * n)
                     for k in range(n): row[k] = today[who[k]]
                     today = row
                 fee = short[d] * fees.borrow / fees.year
@@ -245,7 +245,7 @@ def _accounts(book, shift, relabel, fees, out):
             mean = r[d].mean() if eq[d] > 0. else np.nan
             out[lo + d, 0], out[lo + d, 1] = mean, np.sqrt(((r[d] - mean)**2).sum() / (rows - 1))
             out[lo + d, 2], out[lo + d, 3] = paid[d] / rows, turned[d] / rows
-    held((book.weights, book.inverse, book.price, book.mark, owed, wanted, moved))
+    keep_alive((book.weights, book.inverse, book.price, book.mark, owed, wanted, moved))
 
 # %% ../../nbs/04_kernels/accounting.ipynb #a87e79f3
 def account_sums(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Fold', 'embargo_rows', 'gap_rows', 'make_folds', 'fold_table', 'check_folds', 'Split', 'purged_splits', 'code_name',
-           'run_fold', 'WalkForward', 'in_order', 'run_walk_forward']
+           'run_fold', 'WalkForward', 'in_order', 'run_walk_forward', 'fit_fold']
 
 # %% ../../nbs/40_training/walk_forward.ipynb #4814e24b
 import functools, hashlib, itertools, json
@@ -153,9 +153,9 @@ def _split(index, blocks, before, after):
 # %% ../../nbs/40_training/walk_forward.ipynb #10382267
 @functools.cache
 def code_name() -> str: # 8 hex digits
-    "The name of the code that scores come from: the sources of features, graph and models. Edited code does not take up old folds"
+    "The name of the code that scores come from: the sources of data, features, graph, kernels, models and training. Edited code does not take up old folds"
     home = Path(gnn_quant.__file__).parent
-    sources = sorted(p for part in ('features', 'graph', 'models') for p in (home / part).glob('*.py'))
+    sources = sorted(p for part in ('data', 'features', 'graph', 'kernels', 'models', 'training') for p in (home / part).rglob('*.py'))
     return hashlib.sha256(b'\x1e'.join(p.read_bytes() for p in sources)).hexdigest()[:8]
 
 # %% ../../nbs/40_training/walk_forward.ipynb #e2a1bad7
@@ -235,12 +235,23 @@ def run_walk_forward(
     def one(i):
         model = make_model(seed)
         if callable(progress): progress(f'{model.name}: fold {i + 1} of {len(folds)}')
-        return _one_fold(model, x, events, y, folds[i], i, seed, checkpoint_dir, tensorboard_dir)
+        return fit_fold(model, x, events, y, folds[i], i, seed, checkpoint_dir, tensorboard_dir)
     scores, history = zip(*in_order(one, list(range(len(folds))), jobs, 'folds', progress))
     return WalkForward(pd.concat(scores).reindex(x.index), pd.concat(history, ignore_index=True))
 
 # %% ../../nbs/40_training/walk_forward.ipynb #9a64c9b2
-def _one_fold(model, x, events, y, fold, i, seed, checkpoint_dir, tensorboard_dir):
+def fit_fold(
+    model, # a fresh model behind the contract
+    x: pd.DataFrame, # (T, F x N) features
+    events, # graph events, or None
+    y: Target | tuple,
+    fold: Fold,
+    i: int, # number of the fold
+    seed: int, # that the model was made with
+    checkpoint_dir: str | Path | None = None, # folders for model and fold are made there
+    tensorboard_dir: str | Path | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]: # scores of the test rows; history with columns model and fold
+    "One fold of a walk-forward by one model"
     home = Path(checkpoint_dir) / model.name / f'{fold.test[0]:%Y%m%dT%H%M%S}' if checkpoint_dir is not None else None
     board = Board(Path(tensorboard_dir) / model.name / f'seed{seed}' / f'fold{i:02d}') if tensorboard_dir is not None else False
     scores, h = run_fold(model, x, events, y, fold, home, board)
