@@ -436,5 +436,5 @@ def test_other_bad_input_is_refused():
 
 
 def test_import_stays_light():
-    code = "import sys, gnn_quant.market, gnn_quant.signals, gnn_quant.portfolio.sizing, gnn_quant.backtest.engine.engine; print([m for m in ('vectorbt', 'torch', 'quantstats') if m in sys.modules])"
+    code = "import sys, gnn_quant.market, gnn_quant.signals, gnn_quant.portfolio.sizing, gnn_quant.backtest.engine; print([m for m in ('vectorbt', 'torch', 'quantstats') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
