@@ -135,13 +135,14 @@ def query_instants(
 
 # %% ../nbs/00_base/core.ipynb #110a9346
 def bend(
-    x: pd.DataFrame, # (T, anything)
+    x, # (T, anything) frame, or an object with a method `bend`: a bundle, an as-of table
     cut, # label of the last row that stays as it is
     how: str, # 'noise', 'blank' or 'cut'
     seed: int = 0,
-) -> pd.DataFrame: # the same frame with another future
+) -> pd.DataFrame: # the same thing with another future
     "Another future for `x`: multiplied by noise, blanked, or cut off"
     if how not in ('noise', 'blank', 'cut'): raise BadParams(f"bend: how={how!r}. Use 'noise', 'blank' or 'cut'.")
+    if not isinstance(x, pd.DataFrame) and hasattr(x, 'bend'): return x.bend(cut, how, seed)
     if how == 'cut': return x.loc[:cut].copy()
     y, after = x.astype(float).copy(), x.index > cut
     shape = (int(after.sum()), x.shape[1])
@@ -167,8 +168,8 @@ def _same(a, b): return len(a) == len(b) and all(np.array_equal(p, q, equal_nan=
 
 # %% ../nbs/00_base/core.ipynb #554342e3
 def peeks(
-    f: Callable, # frame -> frame, series, or an object with `known_by`
-    x: pd.DataFrame, # (T, anything) the input whose future is bent
+    f: Callable, # frame (or what else `bend` takes) -> frame, series, or an object with `known_by`
+    x, # (T, anything) the input whose future is bent: a frame, or an object with a method `bend`
     cut, # row label in `x`; rows after it are the future
     how: tuple = ('noise', 'blank', 'cut'), # which bends to try
     seed: int = 0,
