@@ -13,6 +13,7 @@ import statsmodels.api as sm
 from scipy.stats import rankdata
 from ..core import BadData, BadParams
 from ..data.target import Target
+from .performance import is_flat, mean_over_spread
 
 # %% ../../nbs/34_stats/ic.ipynb #4be96f24
 def daily_ic(
@@ -51,7 +52,7 @@ def icir(
 ) -> float: # NaN where the ICs do not differ
     "Mean over standard deviation of daily ICs"
     v = ic.dropna().to_numpy()
-    return float(v.mean() / v.std()) if len(v) > 1 and v.std() > 1e-12 else np.nan
+    return mean_over_spread(v.mean(), v.std()) if len(v) > 1 else np.nan
 
 # %% ../../nbs/34_stats/ic.ipynb #34fe90a6
 def hac_t(
@@ -60,7 +61,7 @@ def hac_t(
 ) -> float: # t of the mean; NaN below ten rows beyond the lags
     "t of the mean with Newey-West standard error"
     v = x.dropna().to_numpy()
-    if len(v) < lags + 10 or v.std() < 1e-12: return np.nan
+    if len(v) < lags + 10 or is_flat(v.mean(), v.std()): return np.nan
     return float(sm.OLS(v, np.ones(len(v))).fit(cov_type='HAC', cov_kwds=dict(maxlags=lags)).tvalues[0])
 
 # %% ../../nbs/34_stats/ic.ipynb #ddfc3631
@@ -93,7 +94,7 @@ def resampled(
         w = np.stack([np.bincount(a, minlength=len(v)) for a in at]) / len(v)
         m = w @ v
         sd = np.sqrt(np.maximum(w @ v**2 - m**2, 0))
-        out.append((m, m / np.where(sd > 1e-12, sd, np.nan)))
+        out.append((m, mean_over_spread(m, sd)))
     return tuple(np.concatenate(a) for a in zip(*out))
 
 # %% ../../nbs/34_stats/ic.ipynb #52281235
