@@ -9,9 +9,8 @@ __all__ = ['daily_ic', 'icir', 'hac_t', 'stationary_rows', 'resampled', 'Differe
 # %% ../../nbs/34_stats/ic.ipynb #2d20791c
 from dataclasses import dataclass
 import numpy as np, pandas as pd
-import statsmodels.api as sm
-from scipy.stats import rankdata
 from ..core import BadData, BadParams
+from ..kernels.ranks import average_ranks
 from ..data.target import Target
 from .performance import is_flat, mean_over_spread
 
@@ -27,14 +26,9 @@ def daily_ic(
         raise BadData(f'daily_ic: {len(set(scores.columns) - set(y.columns))} scored names have no labels. Build both from the same bars.')
     a, b = scores.to_numpy(float), y.reindex(index=scores.index, columns=scores.columns).to_numpy(float)
     both = ~np.isnan(a) & ~np.isnan(b)
-    a, b = (np.where(both, _ranks(v, both) if kind == 'rank' else v, np.nan) for v in (a, b))
+    a, b = (np.where(both, v, np.nan) for v in (a, b))
+    if kind == 'rank': a, b = average_ranks(a), average_ranks(b)
     return pd.Series(_correlate(a, b, both), scores.index, name='ic' if kind == 'pearson' else 'rank_ic')
-
-# %% ../../nbs/34_stats/ic.ipynb #d580ea1c
-def _ranks(v, both):
-    out = np.full(v.shape, np.nan)
-    for i, m in enumerate(both): out[i, m] = rankdata(v[i, m])
-    return out
 
 # %% ../../nbs/34_stats/ic.ipynb #9f95f2ec
 def _correlate(a, b, both):
@@ -62,7 +56,8 @@ def hac_t(
     "t of the mean with Newey-West standard error"
     v = x.dropna().to_numpy()
     if len(v) < lags + 10 or is_flat(v.mean(), v.std()): return np.nan
-    return float(sm.OLS(v, np.ones(len(v))).fit(cov_type='HAC', cov_kwds=dict(maxlags=lags)).tvalues[0])
+    from statsmodels.regression.linear_model import OLS
+    return float(OLS(v, np.ones(len(v))).fit(cov_type='HAC', cov_kwds=dict(maxlags=lags)).tvalues[0])
 
 # %% ../../nbs/34_stats/ic.ipynb #ddfc3631
 def stationary_rows(
