@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from ..core import BadData, BadParams, query_instants
+from ..kernels.ranks import rank_across
 from ..stats.ic import daily_ic, hac_t, random_band
 from ..data.target import Target
 from ..data.events import Events, take
@@ -27,7 +28,7 @@ def normal_scores(
     s: pd.DataFrame, # (T, N) any score; NaN where not known
 ) -> pd.DataFrame: # (T, N) mean 0 and mean square 1 in each row; NaN where not known, and in rows that do not differ
     "Normal scores of the ranks within each row"
-    r, n = s.rank(axis=1), s.notna().sum(axis=1)
+    r, n = rank_across(s), s.notna().sum(axis=1)
     z = pd.DataFrame(ndtri(r.sub(.5).div(n.where(n > 0), axis=0).to_numpy()), s.index, s.columns)
     z = z.sub(z.mean(axis=1), axis=0)
     size = np.sqrt((z**2).mean(axis=1))

@@ -15,7 +15,8 @@ from dataclasses import fields, replace
 from ..data.bars import fill_field
 from ..evidence.controls import control_words, controls as run_controls
 from ..evidence.collect import ABSURD, Case, Evidence, believe, gather
-from ..stats.paired import common, sharpe
+from ..stats.paired import common
+from ..stats.performance import sharpe
 from ..evidence.trials import Count, count, trial_returns
 from ..data.target import make_target
 from ..market import Costs
