@@ -2,6 +2,7 @@
 import itertools
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 from gnn_quant.backtest.engine import ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, frame_hash, toy_bars
 from gnn_quant.data.bundle import Dataset
-from gnn_quant.evidence.collect import Case, against, believe, family, gather
+from gnn_quant.evidence.checks import run_checks
+from gnn_quant.evidence.collect import StrategyCase, against, collect_evidence, family
+from gnn_quant.evidence.verdict import verdict
 from gnn_quant.stats.paired import common
 from gnn_quant.evidence.trials import count, recorded, trial_returns
 from gnn_quant.data.target import make_target
@@ -22,6 +25,10 @@ from gnn_quant.runs.folders import Run, write_manifest
 from gnn_quant.pipeline.ledgers import put_ledger
 from gnn_quant.pipeline.verify import check_evidence, flat
 from gnn_quant.storage.files import read_frame, read_json, write_frame, write_json
+
+
+def believe(figures, name): return verdict(run_checks(SimpleNamespace(figures=figures)), name).facts
+
 
 BARS, COSTS = toy_bars(n=8, t=500), Costs(1e-4, 1e-4)
 PX = BARS['Close']
@@ -44,7 +51,7 @@ def ledger(tmp_path_factory):
 
 def case_with(ledger, scores, **more):
     w = {k: weights(v) for k, v in scores.items()} | dict(equal_weight=equal_weight(BARS))
-    return Case(w, {k: simulate(v, BARS, COSTS) for k, v in w.items()}, BARS, COSTS, PX.mean(axis=1), count(ledger), trial_returns(ledger), scores, make_target(BARS, 5), draws=100, **more)
+    return StrategyCase(w, {k: simulate(v, BARS, COSTS) for k, v in w.items()}, BARS, COSTS, PX.mean(axis=1), count(ledger), trial_returns(ledger), scores, make_target(BARS, 5), draws=100, **more)
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +59,7 @@ def case(ledger): return case_with(ledger, dict(ours=noise(0), twin=noise(9)), t
 
 
 @pytest.fixture(scope='module')
-def evidence(case): return gather(case)
+def evidence(case): return collect_evidence(case)
 
 
 def test_every_part_is_there_or_says_why(evidence):
@@ -74,7 +81,7 @@ def test_the_figures_are_those_of_the_parts(case, evidence):
 def test_the_break_even_of_the_interval_is_that_of_the_ledger_with_borrowing_too(case):
     dear = Costs(5e-4, 5e-4, .05)
     c = replace(case, costs=dear, ledgers={k: simulate(w, BARS, dear) for k, w in case.weights.items()}, draws=20)
-    j, e = common(c.ledgers), gather(c)
+    j, e = common(c.ledgers), collect_evidence(c)
     want = metrics(replace(c.ledgers['ours'], start=j.before))['break_even_bp']
     assert e.frames['bootstrap'].loc['break_even_bp', 'value'] == pytest.approx(want, rel=.02) and (j.paid['ours'] - j.trading['ours']).sum() > 0
     from gnn_quant.backtest.engine import ledger_intervals
@@ -97,7 +104,7 @@ def test_a_long_book_has_to_beat_standing_still_and_a_hedged_one_cash(ledger, ca
 
 def test_a_strategy_that_never_trades_is_refuted_with_its_reason(case):
     idle = {'idle': PX * 0} | {k: v for k, v in case.weights.items() if k == 'equal_weight'}
-    e = gather(replace(case, weights=idle, ledgers={k: simulate(w, BARS, COSTS) for k, w in idle.items()}, scores={}, twins={}))
+    e = collect_evidence(replace(case, weights=idle, ledgers={k: simulate(w, BARS, COSTS) for k, w in idle.items()}, scores={}, twins={}))
     assert e.figures['verdict']['level'] == 'refuted' and e.figures['sharpe'] == dict(why='idle took no position')
 
 
@@ -105,7 +112,7 @@ def test_too_short_a_history_is_no_evidence_and_no_crash(case):
     rows = PX.index[:45]
     w = {k: v.loc[rows] for k, v in case.weights.items()}
     c = replace(case, weights=w, ledgers={k: simulate(v, BARS.loc[rows], COSTS) for k, v in w.items()}, bars=BARS.loc[rows], benchmark=case.benchmark.loc[rows], scores={k: v.loc[rows] for k, v in case.scores.items()}, target=make_target(BARS.loc[rows], 5))
-    e = gather(c)
+    e = collect_evidence(c)
     assert e.figures['verdict']['level'] != 'established' and 'why' in e.figures['overfit'] and 'why' in e.figures['regimes']
 
 
@@ -260,3 +267,44 @@ def test_what_is_missing_or_of_another_kind_is_not_passed():
     for k, v in [('permutation', {}), ('permutation', dict(dates=dict(p=.01))), ('permutation', dict(dates='x', names=dict(p=.01))), ('controls', {}), ('controls', dict(alarms=None)),
                  ('audit', dict(passed=True, cuts=[], findings=[])), ('audit', dict(passed=np.nan, cuts=['2020-01-02'], findings=[])), ('sharpe', dict(sharpe=1.2, dsr=None)), ('overfit', dict(pbo=None)), ('selection', dict(consistent=None))]:
         assert believe(GOOD | {k: v}, 'it')['level'] != 'established', (k, v)
+
+
+def test_one_difference_has_one_interval(case, evidence):
+    twin, peer = evidence.frames['twins'].loc['edge-free'], evidence.frames['paired'].loc['twin']
+    for k in ('sharpe', 'diff', 'lo', 'hi', 'rank_ic', 'ic_diff', 'ic_lo', 'ic_hi'): assert twin[k] == peer[k], k
+    assert twin['twin'] == 'twin'
+
+
+def test_the_verdict_of_the_figures_is_that_of_the_checks(evidence):
+    v = evidence.verdict
+    assert v.facts == evidence.figures['verdict'] and {c.id: c.passed for c in v.checks}['audit'] is None
+    assert {'deflated_sharpe', 'permutation_dates', 'permutation_names', 'spa', 'pbo', 'controls', 'audit', 'profit'} <= {c.id for c in v.checks}
+
+
+def test_a_graph_claim_needs_a_market_row_and_a_rewired_row(case):
+    rows = pd.DataFrame(dict(lo=[.1, -.1], ic_lo=[.01, -.01]), ['rewired', 'market'])
+    def found(graph, twins): return {c.id: c.passed for c in run_checks(SimpleNamespace(figures=GOOD | dict(graph=graph), tables=dict(twins=twins) if twins is not None else {}))}
+    assert 'market_row' not in found(False, None) and found(True, None)['market_row'] is None and found(True, None)['rewired_row'] is None
+    assert found(True, rows)['rewired_row'] is True and found(True, rows)['market_row'] is False
+    def level(twins): return verdict(run_checks(SimpleNamespace(figures=GOOD | dict(graph=True), tables=dict(twins=twins)))).level
+    assert level(rows) == 'not established' and level(rows.iloc[:1]) == 'not established' and level(rows.abs()) == 'established'
+
+
+def test_a_required_check_that_is_missing_counts_as_not_run():
+    checks = run_checks(SimpleNamespace(figures=GOOD))
+    assert verdict(checks).level == 'established' and verdict([]).level == 'not established'
+    for c in checks[:8]: assert verdict([x for x in checks if x is not c]).level == 'not established', c.id
+
+
+def test_a_check_of_others_has_its_package_and_may_neither_change_the_case_nor_stop_the_page():
+    from gnn_quant.evidence.checks import Check
+    def asked(make, needs=()): return run_checks(SimpleNamespace(figures=dict(GOOD), scores={}), (('pkg:it', make, needs),))[-1]
+    assert asked(lambda c: Check('audit', 1., 0., False, 'no')).id == 'pkg:it' and asked(lambda c: 1 / 0).passed is None
+    assert asked(lambda c: 'yes').passed is None and 'scores' in asked(lambda c: Check('x', 1., 0., True, ''), ('scores',)).reason
+    assert verdict((*run_checks(SimpleNamespace(figures=GOOD)), asked(lambda c: Check('x', 1., 0., False, 'no')))).level == 'not established'
+    with pytest.raises(BadData, match='pkg:it'): run_checks(replace_case(), (('pkg:it', lambda c: c.bars.iloc.__setitem__((0, 0), 9.), ()),))
+
+
+def replace_case():
+    from dataclasses import make_dataclass
+    return make_dataclass('Held', ['figures', 'bars'])(GOOD, PX.copy())

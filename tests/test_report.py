@@ -13,7 +13,7 @@ from gnn_quant.backtest.engine import ledger_returns
 
 from gnn_quant.stats.performance import return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
-from gnn_quant.evidence.collect import Case, Evidence, gather
+from gnn_quant.evidence.collect import Evidence, StrategyCase, collect_evidence
 from gnn_quant.stats.paired import Gap, sharpe_draws, sharpe_gaps
 from gnn_quant.stats.performance import sharpe
 from gnn_quant.stats.ic import stationary_rows
@@ -568,9 +568,9 @@ def whole(tmp_path_factory):
                   attention=pd.DataFrame(dict(date=days.repeat(2), asker='AAA', neighbour=['BBB', 'CCC'] * 3, relation='corr', weight=[.5, .2] * 3, age=2.)),
                   controls=pd.DataFrame(dict(rank_ic=[.3], lo=[.2], hi=[.4], expected=['found'], verdict=['holds']), pd.Index(['planted in nodes'], name='control')),
                   warmup=pd.DataFrame({'1': [0.], 'where': ['']}, pd.Index(['features'], name='stage')), risk=pd.DataFrame(dict(test=['Kupiec'], p=[.4])))
-    case = Case(weights, ledgers, BARS, Costs(), PX.mean(axis=1), count(path), trial_returns(path), score, make_target(BARS, 5), {'edge-free': 'edge-free twin', 'rewired': 'rewired'}, 'equal weight',
+    case = StrategyCase(weights, ledgers, BARS, Costs(), PX.mean(axis=1), count(path), trial_returns(path), score, make_target(BARS, 5), {'edge-free': 'edge-free twin', 'rewired': 'rewired'}, 'equal weight',
                 AUDIT, tables, dict(bars='ab' * 32), 60)
-    return make(strategies=ledgers, trials=case.count, evidence=gather(case), scores=score, draws=50)
+    return make(strategies=ledgers, trials=case.count, evidence=collect_evidence(case), scores=score, draws=50)
 
 
 @pytest.fixture(scope='module')

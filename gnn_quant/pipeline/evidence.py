@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from ..data.bars import fill_field
 from ..evidence.controls import control_words, controls as run_controls
-from ..evidence.collect import ABSURD, Case, Evidence, believe, gather
+from ..evidence.checks import THRESHOLDS
+from ..evidence.collect import Evidence, StrategyCase, collect_evidence, conclude
 from ..stats.paired import common
 from ..stats.performance import sharpe
 from ..evidence.trials import Count, count, trial_returns
@@ -37,7 +38,7 @@ def audit_of(
     audit: Run | None, # a finished run of audit; None = not run
     signals: Run, # that the backtest was made from
     main: str = '', # model under judgement; empty: any
-) -> tuple[dict | None, dict]: # figures for a `Case`, and its frames by name
+) -> tuple[dict | None, dict]: # figures for a `StrategyCase`, and its frames by name
     "What an audit found; `BadParams` where it took another line apart"
     if audit is None: return None, {}
     own = upstream(audit, 'signals')
@@ -60,7 +61,7 @@ def case_of(
     audit: Run | None = None,
     draws: int = 1000, seed: int = 0,
     controls: int = 1, # seeds of the controls; 0 = not run
-) -> Case:
+) -> StrategyCase:
     "A backtest with everything it was made from; `BadParams` for a strategy it does not have"
     signals, train, ingest = (upstream(back, n) for n in ('signals', 'train', 'ingest'))
     d, models = get_dataset(ingest), train.manifest['models']
@@ -71,9 +72,10 @@ def case_of(
     y = make_target(d.bars, read_json(train.path / 'design.json')['horizon'])
     hashes = {f'{r.name} {k}': r.manifest[k] for r in (back, *([audit] if audit else []), signals, train, ingest) for k in ('hash',)} | dict(bars=ingest.frames['bars'], package=back.manifest['package'])
     ledgers, costs = {m: get_ledger(back, m) for m in weights}, costs_of(back)
-    return Case(weights, ledgers, d.bars, costs, d.benchmark, count, returns, {m: get_frame(train, f'scores.{m}') for m in names}, y,
-                {k: v for k, v in TWINS.items() if v in models and v != main}, equal, about, tables | known, hashes, draws, seed,
-                told=told, null=plain_costs(costs, ledgers[main]))
+    kept = {n: get_frame(back, n) for n in ('survivorship', 'capacity') if n in back.frames and main == names[0] == models[0]}
+    return StrategyCase(weights, ledgers, d.bars, costs, d.benchmark, count, returns, {m: get_frame(train, f'scores.{m}') for m in names}, y,
+                {k: v for k, v in TWINS.items() if v in models and v != main}, equal, about, kept | tables | known, hashes, draws, seed,
+                figures=told, null=plain_costs(costs, ledgers[main]))
 
 # %% ../../nbs/84_pipeline/evidence.ipynb #4851c44b
 def costs_of(
@@ -87,7 +89,7 @@ def controls_of(
     signals: Run, # of signals.ipynb
     main: str, # a model of it
     seeds: int = 1, # of each control; 0 = not run
-) -> tuple[dict, dict]: # figures and frames for a `Case`
+) -> tuple[dict, dict]: # figures and frames for a `StrategyCase`
     "What a model finds where the answer is known; the reason where it cannot be asked"
     if not seeds: return dict(controls=dict(why='the tear sheet was run with controls=0')), {}
     r = open_record(signals)
@@ -126,20 +128,20 @@ def get_evidence(
 
 # %% ../../nbs/84_pipeline/evidence.ipynb #d665d793
 def judged(
-    c: Case,
+    c: StrategyCase,
     signals: Run, # that the weights came from
     say: Callable = lambda line: None, # hears what is being done
 ) -> Evidence:
     "The evidence of a case; where it is absurd, with a wider audit"
-    e = gather(c, say)
-    odd = [n for n, s in sharpe(common(c.ledgers).ret, c.periods).items() if s > ABSURD['sharpe']]
+    e = collect_evidence(c, say)
+    odd = [n for n, s in sharpe(common(c.ledgers).ret, c.periods).items() if s > THRESHOLDS['absurd_sharpe']]
     if e.figures['verdict']['level'] != 'absurd' and not odd: return e
     record = open_record(signals)
     bars, told = record.data.bars, pd.DatetimeIndex(np.unique(line_edges(record.data.bars, record.how).t))
     found = audit_record(record, draw_cuts(record.folds, bars.index, 0, c.seed + 1, told), tell=say)
     f = audit_figures(found.audit)
     figures = e.figures | dict(audit={k: f[k] for k in ('passed', 'verdict', 'cuts', 'stages', 'findings', 'sentence')} | dict(run=(c.audit or {}).get('run', ''), again=True))
-    return Evidence(figures | dict(verdict=believe(figures, c.main)), e.frames | dict(audit=found.audit.table))
+    return conclude(c, figures, e.frames | dict(audit=found.audit.table))
 
 # %% ../../nbs/84_pipeline/evidence.ipynb #9762b4b6
 def _made_with(m): # a manifest
@@ -147,7 +149,7 @@ def _made_with(m): # a manifest
     return dict(versions=', '.join(f'{k} {v}' for k, v in m['versions'].items()), commit=git, package=m['package'][:12])
 
 def sheet_of(
-    c: Case,
+    c: StrategyCase,
     e: Evidence,
     back: Run, # of backtest
     id: str, # of the tear sheet's own run
