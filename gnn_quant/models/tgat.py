@@ -127,6 +127,24 @@ class TGATParams:
     def net(self) -> dict:
         return {k: getattr(self, k) for k in ('layers', 'width', 'heads', 'time_dim', 'dropout', 'clock')}
 
+# %% ../../nbs/44_models/tgat.ipynb #c41d70e2
+def _make_net(p, d_in, d_msg, outs):
+    net = TGATNet(d_in, d_msg, **p.net, outs=outs).to(as_device(p.device))
+    if p.compile: net.compile(dynamic=True)
+    return net
+
+def _spread(out): return log_variance(torch.from_numpy(out[..., 1])).div(2).exp().numpy()
+
+def _check_moved(who, events, seed):
+    if rewired_share(events, rewire(events, seed)): return
+    raise BadData(f'{who}: none of {len(events)} events can get another partner, so this twin is the model itself. '
+                  'Use events of which several share an instant, among at least 3 names.')
+
+def _make_wiring(p, events, msg_scale, types):
+    seen = rewire(events, p.seed) if p.rewired else events
+    fused = as_device(p.device) == 'cpu' and p.precision == 'float32' and not p.compile
+    return Wiring(seen, msg_scale, p.neighbors, p.layers, p.neighbor_time, p.sampling, p.seed, types, fused)
+
 # %% ../../nbs/44_models/tgat.ipynb #2d9bff4b
 class TGAT(PanelNet):
     "Temporal graph attention behind the model contract; takes the fields of `TGATParams`"
@@ -141,12 +159,10 @@ class TGAT(PanelNet):
         events: Events,
         rows: pd.DatetimeIndex, # rows to score
     ) -> pd.DataFrame: # (R, N) standard deviations in units of label ranks; NaN where nothing is known of a name
-        """How unsure the network claims to be of each score; not calibrated.
-        `BadParams` unless it was fitted with loss='nll'"""
+        "Spread of each score as the network estimates it, not calibrated; `BadParams` unless fitted with loss='nll'"
         if self.how.loss != 'nll':
             raise BadParams(f"{self.name}: loss={self.how.loss!r} learns no spread. Fit with loss='nll'.")
-        return self._reading(lambda out: log_variance(torch.from_numpy(out[..., 1])).div(2).exp().numpy()).predict(
-            x, events, rows)
+        return self._reading(_spread).predict(x, events, rows)
     def predict_horizon(self,
         x: pd.DataFrame, # (T, F x N) features
         events: Events,
@@ -165,25 +181,16 @@ class TGAT(PanelNet):
         other._read = read
         return other
     def _read(self, out): return out[..., 0]
-    def _network(self, d_in, d_msg, outs):
-        net = TGATNet(d_in, d_msg, **self.how.net, outs=outs).to(as_device(self.how.device))
-        if self.how.compile: net.compile(dynamic=True)
-        return net
+    def _network(self, d_in, d_msg, outs): return _make_net(self.how, d_in, d_msg, outs)
     def _learn(self, x, events, *rest):
-        if self.how.rewired and rewired_share(events, rewire(events, self.how.seed)) == 0:
-            raise BadData(f'{self.name}: none of {len(events)} events can get another partner, '
-                          'so this twin is the model itself. '
-                          'Use events of which several share an instant, among at least 3 names.')
+        if self.how.rewired: _check_moved(self.name, events, self.how.seed)
         return super()._learn(x, events, *rest)
     def _panel(self, x, events):
         return Panel(x, self.scale, None if self.how.edge_free else self._wiring(events), self.how.layers,
                      as_device(self.how.device))
     def _wiring(self, events):
         if self._kept is None or self._kept[0] is not events or self._kept[1] is not self.msg_scale:
-            seen, p = rewire(events, self.how.seed) if self.how.rewired else events, self.how
-            fused = as_device(p.device) == 'cpu' and p.precision == 'float32' and not p.compile
-            self._kept = events, self.msg_scale, Wiring(seen, self.msg_scale, p.neighbors, p.layers,
-                                                        p.neighbor_time, p.sampling, p.seed, self.types, fused)
+            self._kept = events, self.msg_scale, _make_wiring(self.how, events, self.msg_scale, self.types)
         return self._kept[2]
     def _values(self, x, events, rows):
         return super()._values(x if self.how.neighbor_time == 'event' else x.loc[rows], events, rows)

@@ -131,7 +131,8 @@ def read_json(
     "The object in a JSON file; `StoreError` when it is missing or not JSON"
     try: return json.loads(_bytes_of(path))
     except ValueError as e:
-        raise StoreError(f'store: {path}: not JSON ({e}). Restore it from a copy, or delete it and make it again.') from e
+        raise StoreError(f'store: {path}: not JSON ({e}). '
+                             'Restore it from a copy, or delete it and make it again.') from e
 
 # %% ../../nbs/02_storage/files.ipynb #26b86e20
 def file_hash(

@@ -107,7 +107,8 @@ def _draw(flat, first, c, key, pick, k, o, nbr, when, event):
 @numba.njit(cache=True, nogil=True)
 def _answer(start, count, slab, nodes, times, k, uniform, seed, nbr, when, event, mask):
     room, n, root = np.empty(k + GROUP, np.int64), len(nodes), mix(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
-    start, count, flat, nodes, times = address(start), address(count), address(slab.reshape(-1)), address(nodes), address(times)
+    start, count, flat = address(start), address(count), address(slab.reshape(-1))
+    nodes, times = address(nodes), address(times)
     nbr, when, event, mask, pick = address(nbr), address(when), address(event), address(mask), address(room)
     seen = past(pick, k)
     for lo in range(0, n, GROUP):
