@@ -95,7 +95,7 @@ def _reason(error):
     for k, v in WORDS.items(): text = text.replace(k, v)
     return text
 
-# %% ../../nbs/84_pipeline/experiment_problems.ipynb #55d26b39
+# %% ../../nbs/84_pipeline/experiment_problems.ipynb #d9cc782e
 def problems_of(
     error: ValidationError,
     given: dict, # what was refused
@@ -104,6 +104,7 @@ def problems_of(
     "One sentence a fault: path, value, what is wanted"
     faults = {}
     for e in error.errors(include_url=False, include_context=False):
+        if e['type'] == 'too_short' and len(e['input']): continue # its items were refused, each with its own fault
         path, fields, value = _walk(e['loc'], given, e['type'] == 'missing')
         faults.setdefault('.'.join(path), (e['type'], path, fields, value, []))[-1].append(_reason(e))
     order = _order(given)
@@ -146,10 +147,10 @@ def refuse(
     more = ''.join(f'\n  {p}' for p in problems[1:])
     raise BadParams(f'{where}: {problems[0]}{more}')
 
-# %% ../../nbs/84_pipeline/experiment_problems.ipynb #0e4cebf3
+# %% ../../nbs/84_pipeline/experiment_problems.ipynb #120c2a42
 def _pick(items, key, path):
     names = [str(item_label(v, i)) for i, v in enumerate(items)]
-    hits = [i for i, n in enumerate(names) if n == key] or [int(key)] * (key.isascii() and key.isdigit() and int(key) < len(items))
+    hits = [i for i, n in enumerate(names) if n == key] or [i for i in range(len(items)) if str(i) == key]
     if len(hits) == 1: return hits[0]
     why = f'{key!r} stands there {len(hits)} times: use its place, 0 to {len(items) - 1}.' if hits else f'nothing of that name.{nearest(key, names)}'
     raise BadParams(f"{path}: {why} There are: {', '.join(names) or 'none'}.")
@@ -165,21 +166,22 @@ def at_path(
         else: raise BadParams(f'{path}: {data!r} has no part {k!r}.')
     return data
 
-# %% ../../nbs/84_pipeline/experiment_problems.ipynb #10b7a7e7
+# %% ../../nbs/84_pipeline/experiment_problems.ipynb #4a12be81
 def put_path(
     data, # plain values; not changed
     path: str,
     value,
+    where: str = '', # the whole path, for errors
 ): # plain values with another value at the path
     "The same with one value changed; a name becomes a table where an option is put below it"
-    head, dot, rest = path.partition('.')
+    (head, dot, rest), where = path.partition('.'), where or path
     if isinstance(data, list):
-        i = _pick(data, head, path)
-        return [*data[:i], put_path(data[i], rest, value) if dot else value, *data[i + 1:]]
+        i = _pick(data, head, where)
+        return [*data[:i], put_path(data[i], rest, value, where) if dot else value, *data[i + 1:]]
     if isinstance(data, str): data = dict(name=data)
-    if data is not None and not isinstance(data, dict): raise BadParams(f'{path}: {data!r} has no part {head!r}.')
+    if data is not None and not isinstance(data, dict): raise BadParams(f'{where}: {data!r} has no part {head!r}.')
     data = data or {}
-    return data | {head: put_path(data.get(head), rest, value) if dot else value}
+    return data | {head: put_path(data.get(head), rest, value, where) if dot else value}
 
 # %% ../../nbs/84_pipeline/experiment_problems.ipynb #ce72fcaa
 def text_value(
