@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings as hyp, strategies as st
 
-from gnn_quant.core import BadData, BadParams, peeks
+from gnn_quant.core import BadData, BadParams, RunFailed, peeks
 from gnn_quant.evidence.controls import ROWS, control_words, controls, heard_score, planted_labels, score_ic, shuffled_labels, normal_scores
 from gnn_quant.stats.ic import daily_ic
 from gnn_quant.evidence.planted import planted_models, planted_task
@@ -192,10 +192,9 @@ def test_several_trainings_at_a_time_change_no_bit():
 
 def test_a_training_that_is_killed_ends_the_controls_with_an_error():
     import os, signal
-    from concurrent.futures.process import BrokenProcessPool
     here = os.getpid()
     class Fatal(RidgeGraph):
         def fit(self, *a):
             if os.getpid() != here: os.kill(os.getpid(), signal.SIGKILL)
             return super().fit(*a)
-    with pytest.raises(BrokenProcessPool): ask(lambda seed: Fatal(), jobs=2)
+    with pytest.raises(RunFailed, match="jobs=1"): ask(lambda seed: Fatal(), jobs=2)

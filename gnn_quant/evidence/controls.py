@@ -10,12 +10,13 @@ __all__ = ['ROWS', 'MEANS', 'normal_scores', 'score_ic', 'planted_labels', 'hear
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_all_start_methods, get_context
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
-from ..core import BadData, BadParams, query_instants
+from ..core import BadData, BadParams, RunFailed, query_instants
 from ..kernels.ranks import rank_across
 from ..stats.ic import daily_ic, hac_t, random_band
 from ..data.target import Target
@@ -134,6 +135,7 @@ def _all_trained(make, x, fold, arms, seeds, jobs, warm=False):
         _shared.append((make, x, fold, tasks))
         try:
             with ProcessPoolExecutor(jobs, mp_context=get_context('fork')) as pool: found += pool.map(_one, range(here, len(tasks)))
+        except BrokenProcessPool as e: raise RunFailed('controls: a process that trained was killed. Free memory, or train one at a time: jobs=1.') from e
         finally: _shared.pop()
     n = len(seeds)
     part = {k: found[i * n:(i + 1) * n] for i, k in enumerate(arms)}
