@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CODES', 'CODES_HELP', 'app', 'data_app', 'trials_app', 'audit_app', 'STATE', 'Params', 'Timeout', 'Quiet',
-           'exit_code', 'settings', 'root', 'table', 'run_command', 'daily_command', 'runs_command', 'params_command',
-           'verify_command', 'trials_list_command', 'trial_row', 'counted_words', 'trials_verify_command',
-           'trials_merge_command', 'audit_command', 'data_command', 'main']
+           'exit_code', 'settings', 'root', 'text_table', 'run_command', 'daily_command', 'runs_command',
+           'params_command', 'verify_command', 'trials_list_command', 'trial_row', 'counted_words',
+           'trials_verify_command', 'trials_merge_command', 'audit_command', 'data_command', 'main']
 
 # %% ../nbs/98_cli/cli.ipynb #39065787
 import sys
@@ -45,8 +45,8 @@ Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='No progress on the t
 # %% ../nbs/98_cli/cli.ipynb #0f064c87
 def settings(**overrides):
     "Settings of this process and folder"
-    from gnn_quant.settings import load
-    return load(**overrides)
+    from gnn_quant.settings import load_settings
+    return load_settings(**overrides)
 
 # %% ../nbs/98_cli/cli.ipynb #3e2d9476
 def _version(wanted: bool):
@@ -63,7 +63,7 @@ def root(
     STATE['debug'] = debug
 
 # %% ../nbs/98_cli/cli.ipynb #04706039
-def table(
+def text_table(
     rows: list, # of equally many texts; the first row holds the headings
 ) -> str:
     "Rows as aligned text"
@@ -115,7 +115,7 @@ def runs_command(
     runs = list_runs(settings(), name, status, limit)
     if not runs: return print("no runs. Make one: gnnq run ingest")
     error = lambda r: ((r.manifest.get('error') or {}).get('error') or '')[:70]
-    print(table([('id', 'run', 'as of', 'status', 'seconds', 'error')] + [(r.id, r.name, r.asof, r.status, r.manifest.get('wall', ''), error(r)) for r in runs]))
+    print(text_table([('id', 'run', 'as of', 'status', 'seconds', 'error')] + [(r.id, r.name, r.asof, r.status, r.manifest.get('wall', ''), error(r)) for r in runs]))
 
 # %% ../nbs/98_cli/cli.ipynb #284fd214
 @app.command('params', epilog=CODES_HELP)
@@ -128,7 +128,7 @@ def params_command(
     path = find_notebook(name, settings())
     spec = spec_of(read_notebook(path), path.name)
     if not spec: return print('no parameters')
-    print(table([('name', 'type', 'default', '')] + [(p.name, p.kind, 'required' if p.default is REQUIRED else repr(p.default), p.comment) for p in spec.values()]))
+    print(text_table([('name', 'type', 'default', '')] + [(p.name, p.kind, 'required' if p.default is REQUIRED else repr(p.default), p.comment) for p in spec.values()]))
 
 # %% ../nbs/98_cli/cli.ipynb #695615e9
 @app.command('verify', epilog=CODES_HELP)
@@ -158,7 +158,7 @@ def trials_list_command(
     if status not in ('', 'finished', 'failed', 'abandoned'): raise BadParams(f'trials: status={status!r}. Use one of: finished, failed, abandoned.')
     s = settings()
     c, trials = counted(s), [t for t in trials_of(entries_of(journal_path(s)))[::-1] if status in ('', t.state)]
-    print(table([('began (UTC)', 'run', 'trial', 'state', 'times', 'rows', 'Sharpe', 'key')] + [trial_row(t) for t in trials[:limit or None]]))
+    print(text_table([('began (UTC)', 'run', 'trial', 'state', 'times', 'rows', 'Sharpe', 'key')] + [trial_row(t) for t in trials[:limit or None]]))
     print(f'\n{counted_words(c)}')
 
 # %% ../nbs/98_cli/cli.ipynb #4938fd0f
@@ -197,10 +197,10 @@ def trials_merge_command(
     other: Annotated[str, typer.Argument(help="Another machine's reports folder, or its trials.jsonl; .head, .returns and .merged have to lie beside it.")],
 ):
     "Count another machine's trials here, each once."
-    from gnn_quant.evidence.trials import merge
+    from gnn_quant.evidence.trials import import_trials
     from gnn_quant.runs.trials import counted, journal_path
     s = settings()
-    new = merge(journal_path(s), other)
+    new = import_trials(journal_path(s), other)
     print(f"{new} {'trial' if new == 1 else 'trials'} not counted before. {counted_words(counted(s))}")
 
 # %% ../nbs/98_cli/cli.ipynb #db22ba08
@@ -227,9 +227,9 @@ def data_command():
     "Data sets that come with the package, and versions kept under the data folder."
     from gnn_quant.data.bundle import dataset_names
     from gnn_quant.storage.files import catalog
-    print(table([('source', '')] + list(dataset_names().items())))
+    print(text_table([('source', '')] + list(dataset_names().items())))
     if kept := catalog(settings().data_dir):
-        print('\n' + table([('kept', 'version', 'as of', 'rows', 'columns', 'from')] + [(e.name, e.version, e.asof, e.rows, e.columns, e.source) for e in kept]))
+        print('\n' + text_table([('kept', 'version', 'as of', 'rows', 'columns', 'from')] + [(e.name, e.version, e.asof, e.rows, e.columns, e.source) for e in kept]))
 
 # %% ../nbs/98_cli/cli.ipynb #51ce8113
 def main():

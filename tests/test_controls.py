@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings as hyp, strategies as st
 
-from gnn_quant.core import BadData, BadParams, peeks
-from gnn_quant.evidence.controls import ROWS, control_words, controls, heard_score, planted_labels, score_ic, shuffled_labels, standing
+from gnn_quant.core import BadData, BadParams, RunFailed, peeks
+from gnn_quant.evidence.controls import ROWS, control_words, controls, heard_score, planted_labels, score_ic, shuffled_labels, normal_scores
 from gnn_quant.stats.ic import daily_ic
 from gnn_quant.evidence.planted import planted_models, planted_task
 from gnn_quant.data.target import Target
@@ -27,10 +27,10 @@ def ask(make, **how): return controls(make, **(ASK | dict(seeds=(0,)) | how))
 
 def test_standing_is_a_normal_score_and_knows_only_order():
     s = pd.DataFrame([[3., 1., 2., np.nan], [5., 5., 5., 5.], [1., np.nan, np.nan, np.nan], [1., 1., 2., 3.]])
-    z = standing(s)
+    z = normal_scores(s)
     assert z.iloc[0].isna().tolist() == [False, False, False, True] and z.iloc[1:3].isna().all(axis=None) and z.iloc[3, 0] == z.iloc[3, 1] < z.iloc[3, 2]
     assert np.allclose(z.iloc[0, :3], [1.5**.5, -1.5**.5, 0])
-    assert np.allclose(z.iloc[[0, 3]].mean(axis=1), 0) and np.allclose((z.iloc[[0, 3]]**2).mean(axis=1), 1) and standing(np.exp(s)).equals(z)
+    assert np.allclose(z.iloc[[0, 3]].mean(axis=1), 0) and np.allclose((z.iloc[[0, 3]]**2).mean(axis=1), 1) and normal_scores(np.exp(s)).equals(z)
 
 
 @hyp(max_examples=8, deadline=None)
@@ -45,7 +45,7 @@ def test_the_planted_score_has_the_rank_ic_that_was_asked_for(n, ic, seed):
 
 def test_the_closed_form_is_spearmans_limit_and_exact_for_few():
     "Three names, one right order: the expected rank IC by drawing"
-    g, z = np.random.default_rng(0), standing(pd.DataFrame([[0., 1., 2.]])).to_numpy()[0]
+    g, z = np.random.default_rng(0), normal_scores(pd.DataFrame([[0., 1., 2.]])).to_numpy()[0]
     y = pd.DataFrame(np.sqrt(.4) * z + np.sqrt(.6) * g.normal(size=(60_000, 3)))
     ic = y.rank(axis=1).sub(2).mul([-1, 0, 1]).sum(axis=1) / 2
     assert abs(score_ic(.4, 3) - ic.mean()) < .01 and abs(score_ic(.3, 400) - 6 / np.pi * np.arcsin(np.sqrt(.3) / 2)) < .004 and score_ic(0., 5) == 0
@@ -75,9 +75,9 @@ def test_what_is_heard_is_the_neighbours_mean_without_what_one_has_at_home():
     s = heard_score(TASK.x, e, 'f', 2)
     row, now = f.iloc[100], np.flatnonzero(e.t <= TASK.x.index[100].as_unit('ns').value)
     told = np.array([row.to_numpy()[e.src[[i for i in now[::-1] if e.dst[i] == k][:2]]].mean() for k in range(12)])
-    z = standing(f).iloc[100].to_numpy()
+    z = normal_scores(f).iloc[100].to_numpy()
     left = told - told.mean() - z * (z @ (told - told.mean())) / (z @ z)
-    assert np.allclose(s.iloc[100], left) and np.abs((s * standing(f)).sum(axis=1)).max() < 1e-6
+    assert np.allclose(s.iloc[100], left) and np.abs((s * normal_scores(f)).sum(axis=1)).max() < 1e-6
     assert heard_score(TASK.x, take(e, slice(0, 0)), 'f').isna().all(axis=None)
     before = heard_score(TASK.x, take(e, np.flatnonzero(e.dst != 3)), 'f', 2)
     assert before.iloc[:, 3].isna().all() and before.drop(columns=before.columns[3]).notna().all(axis=None)
@@ -183,3 +183,18 @@ def test_a_model_that_counts_edges_is_found_out_by_rewiring():
                                        (BadData, dict(fold=Fold(TASK.fold.train, TASK.fold.valid, TASK.fold.test[:10])))], ids=range(7))
 def test_controls_refuse_what_they_cannot_ask(error, how):
     with pytest.raises(error): controls(**(ASK | dict(model='ridge') | how))
+
+
+def test_several_trainings_at_a_time_change_no_bit():
+    one, two = (controls('ridge_graph', **(ASK | dict(seeds=(0, 1), jobs=k))) for k in (1, 2))
+    assert one.equals(two) and one['rank_ic'].notna().sum() >= 4
+
+
+def test_a_training_that_is_killed_ends_the_controls_with_an_error():
+    import os, signal
+    here = os.getpid()
+    class Fatal(RidgeGraph):
+        def fit(self, *a):
+            if os.getpid() != here: os.kill(os.getpid(), signal.SIGKILL)
+            return super().fit(*a)
+    with pytest.raises(RunFailed, match="jobs=1"): ask(lambda seed: Fatal(), jobs=2)

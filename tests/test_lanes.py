@@ -3,7 +3,7 @@ import numba, numpy as np, pytest
 from numba import types
 from hypothesis import given, strategies as st
 
-from gnn_quant.kernels.simd import aligned, bare, bring, fill, fma, held, larger, load, load_part, past, plus, sizes, store, store_part, take, top, total, within
+from gnn_quant.kernels.simd import aligned, address, copy_in, fill, fma, keep_alive, larger, load_lanes, load_part, past, plus, absolute, store, store_part, copy_out, top, total, within
 
 KINDS = np.float32, np.float64
 numbers = st.lists(st.floats(-1e6, 1e6, width=32), min_size=16, max_size=16)
@@ -11,11 +11,11 @@ numbers = st.lists(st.floats(-1e6, 1e6, width=32), min_size=16, max_size=16)
 
 @numba.njit
 def words(x, y, a, out):
-    u, v, p = load(x, 0), load(y, 0), bare(out)
+    u, v, p = load_lanes(x, 0), load_lanes(y, 0), address(out)
     store(p, 0, fma(u, v, u))
     store(p, 16, plus(u, a, v))
     store(p, 32, larger(u, v))
-    store(p, 48, sizes(u))
+    store(p, 48, absolute(u))
     return total(u), top(u)
 
 
@@ -38,8 +38,8 @@ def test_words_do_to_sixteen_numbers_what_numpy_does(kind, x, y, a):
 @numba.njit
 def part(x, i, n, out, o):
     store_part(out, o, load_part(x, i, n), n)
-    store(out, 48, within(load(x, i), n, fill(x[0] - x[0] - x[1] + x[1])))
-    return top(within(load(x, i), n, fill(x[0])))
+    store(out, 48, within(load_lanes(x, i), n, fill(x[0] - x[0] - x[1] + x[1])))
+    return top(within(load_lanes(x, i), n, fill(x[0])))
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -53,9 +53,9 @@ def test_a_part_reads_and_writes_its_own_lanes_alone(kind, n):
 
 @numba.njit
 def row(x, i, n, room, o, out):
-    p, q, r = bare(x), bare(room), bare(out)
-    bring(p, i, n, q, o)
-    take(q, o, n, r, 1)
+    p, q, r = address(x), address(room), address(out)
+    copy_in(p, i, n, q, o)
+    copy_out(q, o, n, r, 1)
 
 
 @given(st.integers(1, 50), st.integers(0, 20))
@@ -69,7 +69,7 @@ def test_a_row_goes_into_a_block_and_comes_back(n, i):
 
 @numba.njit
 def swapped(x, i, j):
-    p = bare(x)
+    p = address(x)
     p[i], p[j] = p[j], p[i]
     p[np.uint64(0)] = p[np.uint64(0)]
     return past(p, i)[j - i]
@@ -84,12 +84,12 @@ def test_memory_holds_every_type_an_array_holds(x):
 @numba.njit
 def sum_of_what_was_made(n):
     a = np.ones(n + 16)
-    p, s = aligned(bare(a)), 0.
+    p, s = aligned(address(a)), 0.
     for _ in range(20):
         b = np.full(n + 16, 2.)
         s += b[0]
     for i in range(n): s += p[i]
-    held((a,))
+    keep_alive((a,))
     return s
 
 
@@ -99,7 +99,7 @@ def test_what_is_held_lives_until_then():
 
 @numba.njit
 def passed_over(x):
-    p, x[:] = aligned(bare(x)), 0
+    p, x[:] = aligned(address(x)), 0
     p[0] = 1
 
 
@@ -113,8 +113,8 @@ def test_aligned_memory_begins_a_line_of_the_cache(i):
 
 @pytest.mark.parametrize('bad', [np.ones((16, 2))[:, 0], np.ones((4, 16)), 3.])
 def test_what_is_not_flat_is_refused_before_memory_is_touched(bad):
-    with pytest.raises(numba.TypingError): numba.njit(lambda x: total(load(x, 0)))(bad)
-    with pytest.raises(numba.TypingError): numba.njit(lambda x: bare(x)[0])(bad)
+    with pytest.raises(numba.TypingError): numba.njit(lambda x: total(load_lanes(x, 0)))(bad)
+    with pytest.raises(numba.TypingError): numba.njit(lambda x: address(x)[0])(bad)
 
 
 def test_no_inner_loop_of_a_kernel_is_handed_an_array_to_count():
@@ -125,6 +125,6 @@ def test_no_inner_loop_of_a_kernel_is_handed_an_array_to_count():
     x = torch.randn(40, 8, requires_grad=True)
     TemporalAttention(8, 8, 8).gather(x, x, torch.randint(0, 40, (40, 5)), None, torch.ones(40, 5, dtype=torch.bool)).sum().backward()
     for f in (kernel.forward, kernel.backward): numba.njit(nogil=True, error_model='numpy')(f.py_func).compile(f.signatures[0])
-    for f in (kernel.dots, kernel.fold, kernel.gather, kernel.to_slots, kernel.backward_one, products.matmul):
+    for f in (kernel.dots, kernel.fold_query, kernel.gather_neighbors, kernel.to_slots, kernel.backward_one, products.matmul):
         found = [s for s in f.signatures if any(isinstance(a, types.Array) for a in s)]
         assert f.signatures and not found, f'{f.__name__}{found}: pass bare(array)'

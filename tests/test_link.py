@@ -17,9 +17,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, StoreError
 from gnn_quant.data.events import Events, make_events, take
 from gnn_quant.graph.sampling.neighbors import distinct
-from gnn_quant.linkpred.train import Encoder, LinkNet, LinkSchedule, batches, fit_links, link_loss, score_links, task_name, train_batch
+from gnn_quant.models.layers.encoder import Encoder
+from gnn_quant.linkpred.train import LinkNet, LinkSchedule, batch_slices, fit_links, link_loss, score_links, task_name, train_batch
 from gnn_quant.linkpred.attention import Ties, _age_grad, age_attention, age_attention_plain, check_ties, encode_age
-from gnn_quant.linkpred.data import PARTS, both_ways, edge_bank, fresh_strangers, link_metrics, make_task, read_contacts, strangers, toy_contacts
+from gnn_quant.linkpred.data import LINK_PARTS, both_directions, edge_bank, fresh_strangers, link_metrics, make_link_task, read_contacts, strangers, toy_contacts
 from gnn_quant.linkpred.tgat import Past, TGATEncoder, wire
 
 S = 1_000_000_000
@@ -34,7 +35,7 @@ def stream(rows, n=0):
 
 
 @pytest.fixture(scope='module')
-def task(): return make_task(toy_contacts())
+def task(): return make_link_task(toy_contacts())
 
 
 def small(**how):
@@ -108,7 +109,7 @@ def test_the_split_is_the_public_one(task):
 
 def test_contacts_of_one_instant_stay_in_one_part():
     e = stream([(i % 7, 7 + i % 5, 10 * (i // 8)) for i in range(120)])
-    parts = make_task(e, new=0).parts
+    parts = make_link_task(e, new=0).parts
     late = [set(e.t[parts[k]] // S) for k in ('train', 'valid', 'test')]
     assert not (late[0] & late[1] or late[1] & late[2]) and sum(map(len, late)) == 15
     assert max(late[0]) == 100 and max(late[1]) == 120, 'the quantile lies in an instant, and that instant stays before the cut'
@@ -134,15 +135,15 @@ def test_training_strangers_know_only_the_training(task):
 
 @pytest.mark.parametrize('how,error', [(dict(valid=0.), BadParams), (dict(valid=.6, test=.5), BadParams), (dict(new=1.), BadParams), (dict(new=-.1), BadParams)])
 def test_shares_that_make_no_sense(task, how, error):
-    with pytest.raises(error): make_task(task.events, **how)
+    with pytest.raises(error): make_link_task(task.events, **how)
 
 
 def test_too_few_contacts_and_unknown_parts(task):
-    with pytest.raises(BadData, match='leave none for'): make_task(stream([(0, 1, 5)] * 9))
-    with pytest.raises(BadData, match='no contacts'): make_task(take(task.events, slice(0, 0)))
+    with pytest.raises(BadData, match='leave none for'): make_link_task(stream([(0, 1, 5)] * 9))
+    with pytest.raises(BadData, match='no contacts'): make_link_task(take(task.events, slice(0, 0)))
     with pytest.raises(BadParams, match="part 'train'"): strangers(task, 'train')
     with pytest.raises(BadParams, match="part 'train'"): score_links(LinkNet(small()), task, 'train')
-    none = make_task(task.events, new=0.)
+    none = make_link_task(task.events, new=0.)
     none.parts['new_test'] = none.parts['new_test'][:0]
     with pytest.raises(BadData, match='new_test has no contacts'): score_links(LinkNet(small()), none, 'new_test')
     with pytest.raises(BadParams, match='multiple of five'): toy_contacts(17)
@@ -170,7 +171,7 @@ def test_scores_that_are_none():
 
 def test_edge_bank_by_hand():
     rows = [(0, 1, 1), (1, 2, 2), (2, 0, 3), (0, 1, 4), (1, 2, 5), (2, 1, 6), (0, 1, 7)] + [(0, 1, 8), (2, 1, 9), (1, 0, 10)] + [(0, 2, 11), (0, 2, 12), (1, 0, 13), (0, 2, 14)]
-    t = make_task(stream(rows), valid=3 / 14, test=4 / 14, new=0, batch=2)
+    t = make_link_task(stream(rows), valid=3 / 14, test=4 / 14, new=0, batch=2)
     assert [len(t.parts[k]) for k in ('train', 'valid', 'test')] == [7, 3, 4]
     true, false = edge_bank(t, 'valid')
     assert true.tolist() == [1, 1, 0] # 1 -> 0 was never seen, 0 -> 1 is another pair
@@ -185,7 +186,7 @@ def test_edge_bank_on_the_public_messages(shared_data):
     if not file.is_file(): pytest.skip(f'no UCI messages: {file} is not a file')
     c = read_contacts(file)
     assert (len(c.events), len(c.events.symbols), c.moved, len(c.quarantine)) == (59_835, 1_899, 0, 0)
-    t = make_task(c.events)
+    t = make_link_task(c.events)
     assert {k: len(v) for k, v in t.parts.items()} == dict(train=34_352, valid=8_975, new_valid=5_002, test=8_976, new_test=5_932)
     assert round(100 * link_metrics(*edge_bank(t))['ap'], 2) == 76.20
 
@@ -291,7 +292,7 @@ def test_tgat_is_the_textbook(task, how, precise):
     how = dict(how)
     if how.pop('features', False): how['features'] = np.random.default_rng(0).normal(size=(40, 8))
     part = take(task.events, task.parts['train'])
-    graph = both_ways(wide(part, 8) if how.get('d_msg') else part)
+    graph = both_directions(wide(part, 8) if how.get('d_msg') else part)
     net = LinkNet(small(dropout=0., **how)).train()
     net.encoder.listen(graph)
     book = textbook_of(net, 40, len(graph), net.encoder.past.index)
@@ -336,15 +337,15 @@ def test_nothing_from_the_instant_on_is_known(seed, at):
     rng = np.random.default_rng(seed)
     e = make_events(rng.integers(0, 6, 120), rng.integers(6, 12, 120), np.sort(rng.integers(0, 60, 120)) * S, np.zeros((120, 0)), [f'p{i}' for i in range(12)], ())
     now = np.repeat(e.t[at:at + 1], 12)
-    a, b = (asked(both_ways(x), np.arange(12), now) for x in (e, bent(e, now[0], seed)))
+    a, b = (asked(both_directions(x), np.arange(12), now) for x in (e, bent(e, now[0], seed)))
     assert torch.allclose(a, b, atol=1e-6)
-    assert (asked(both_ways(e), np.arange(12), now + 1) - b).abs().max() > 1e-4, 'a nanosecond later the contacts of this instant count'
+    assert (asked(both_directions(e), np.arange(12), now + 1) - b).abs().max() > 1e-4, 'a nanosecond later the contacts of this instant count'
 
 
 def test_a_contact_never_sees_itself_nor_its_simultaneous_neighbours():
     e = stream([(0, 1, 10), (2, 3, 20), (0, 2, 30), (0, 3, 30), (1, 0, 30)])
-    first = asked(both_ways(take(e, slice(0, 2))), [0, 1, 2, 3], np.repeat(30 * S, 4))
-    assert torch.allclose(asked(both_ways(e), [0, 1, 2, 3], np.repeat(30 * S, 4)), first, atol=1e-6)
+    first = asked(both_directions(take(e, slice(0, 2))), [0, 1, 2, 3], np.repeat(30 * S, 4))
+    assert torch.allclose(asked(both_directions(e), [0, 1, 2, 3], np.repeat(30 * S, 4)), first, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=10)
@@ -352,7 +353,7 @@ def test_a_contact_never_sees_itself_nor_its_simultaneous_neighbours():
 def test_company_names_and_the_calendar_do_not_matter(seed):
     rng = np.random.default_rng(seed)
     src = rng.integers(0, 12, 80)
-    e = both_ways(make_events(src, (src + rng.integers(1, 12, 80)) % 12, np.sort(rng.integers(0, 200, 80)) * S, np.zeros((80, 0)), [f'p{i}' for i in range(12)], ()))
+    e = both_directions(make_events(src, (src + rng.integers(1, 12, 80)) % 12, np.sort(rng.integers(0, 200, 80)) * S, np.zeros((80, 0)), [f'p{i}' for i in range(12)], ()))
     nodes, times = rng.integers(0, 12, 9), rng.integers(50, 260, 9) * S
     nodes, times, _ = distinct(nodes, times)
     whole = asked(e, nodes, times)
@@ -366,9 +367,9 @@ def test_padding_is_nobody():
     quiet = stream([(1, 2, 10), (2, 3, 20)], n=5)
     loud = stream([(1, 2, 10), (2, 3, 20)] + [(0, 4, s) for s in range(1, 15)], n=5)
     ask = [1, 2, 3], np.repeat(25 * S, 3)
-    assert torch.allclose(asked(both_ways(quiet), *ask), asked(both_ways(loud), *ask), atol=1e-6), 'node 0 is no stand-in for a missing neighbour'
-    assert torch.allclose(asked(both_ways(quiet), [1, 3, 0], ask[1], neighbors=1), asked(both_ways(quiet), [1, 3, 0], ask[1], neighbors=4), atol=1e-6), 'empty places weigh nothing'
-    alone = asked(both_ways(quiet), [0, 4], [25 * S, 99 * S])
+    assert torch.allclose(asked(both_directions(quiet), *ask), asked(both_directions(loud), *ask), atol=1e-6), 'node 0 is no stand-in for a missing neighbour'
+    assert torch.allclose(asked(both_directions(quiet), [1, 3, 0], ask[1], neighbors=1), asked(both_directions(quiet), [1, 3, 0], ask[1], neighbors=4), atol=1e-6), 'empty places weigh nothing'
+    alone = asked(both_directions(quiet), [0, 4], [25 * S, 99 * S])
     assert torch.allclose(alone[0], alone[1], atol=1e-6) and alone.isfinite().all()
 
 
@@ -386,7 +387,7 @@ def test_an_encoder_that_cannot_be(how, error, says):
 
 
 def test_a_graph_of_others_is_refused(task):
-    with pytest.raises(BadData, match='d_msg=3'): small().listen(both_ways(wide(task.events, 3)))
+    with pytest.raises(BadData, match='d_msg=3'): small().listen(both_directions(wide(task.events, 3)))
     with pytest.raises(BadData, match='features of 7 people'): small(features=np.zeros((7, 2))).listen(task.past)
     with pytest.raises(NotImplementedError, match='Encoder.embed'): Encoder().embed(None, None)
 
@@ -415,7 +416,7 @@ def test_a_memory_is_told_only_after_it_was_asked(task):
     warm = [x for x in log[1:] if x[0] == 'observe' and x[3] < first]
     assert log[0] == 'reset' and sum(x[1] for x in warm) == len(task.parts['train']) + len(task.parts['valid'])
     rest = log[1 + len(warm):]
-    assert [x[0] for x in rest] == ['embed', 'observe'] * len(batches(task, 'test')) and all(a[1:] == b[2:] for a, b in zip(rest[::2], rest[1::2]))
+    assert [x[0] for x in rest] == ['embed', 'observe'] * len(batch_slices(task, 'test')) and all(a[1:] == b[2:] for a, b in zip(rest[::2], rest[1::2]))
     again = score_links(net, task, 'test')
     assert all(np.array_equal(a, b) for a, b in zip(again, score_links(net, task, 'test'))), 'scoring leaves nothing behind'
 
@@ -423,7 +424,7 @@ def test_a_memory_is_told_only_after_it_was_asked(task):
 def test_a_training_epoch_of_a_memory(task):
     made = []
     fit_links(lambda: made.append(Memory()) or made[0], task, LinkSchedule(epochs=2))
-    log, n = made[0].log, len(batches(task, 'train'))
+    log, n = made[0].log, len(batch_slices(task, 'train'))
     assert log[0] == 'reset' and [x if isinstance(x, str) else x[0] for x in log[1:1 + 3 * n]] == ['embed', 'observe', 'detach'] * n
     assert log.count('reset') == 4, 'forgets before each epoch and before each validation'
 
@@ -498,8 +499,8 @@ def test_a_killed_training_ends_where_the_undisturbed_one_does(tmp_path, task):
 def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path, task):
     path, how = tmp_path / 'a.pt', LinkSchedule(epochs=1)
     fit_links(lambda: TGATEncoder(**SMALL), task, how, path)
-    other = make_task(toy_contacts(seed=1))
-    assert task_name(other) != task_name(task) and task_name(make_task(toy_contacts())) == task_name(task)
+    other = make_link_task(toy_contacts(seed=1))
+    assert task_name(other) != task_name(task) and task_name(make_link_task(toy_contacts())) == task_name(task)
     for says, make, t, seed in (('width was 8, is 16', dict(width=16), task, 0), ('seed was 0, is 1', {}, task, 1), ('task was', {}, other, 0), ('clock was learned, is fixed', dict(clock='fixed'), task, 0)):
         with pytest.raises(CheckpointMismatch, match=says): fit_links(lambda: TGATEncoder(**SMALL | make), t, how, path, seed)
     path.write_bytes(path.read_bytes()[:-9])
@@ -514,6 +515,6 @@ def test_the_same_seed_is_the_same_training_and_another_is_not(task):
 
 def test_it_finds_who_is_awake():
     "Planted: contacts are among people of a circle that is awake; with clocks that keep their time TGAT finds it"
-    t = make_task(toy_contacts(60, 2500), batch=50)
+    t = make_link_task(toy_contacts(60, 2500), batch=50)
     fit = fit_links(lambda: TGATEncoder(width=16, time_dim=16, neighbors=5, clock='fixed'), t, LinkSchedule(epochs=6, lr=3e-3))
     assert link_metrics(*score_links(fit.net, t), 50)['ap'] > .8

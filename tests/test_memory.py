@@ -11,7 +11,7 @@ from gnn_quant.data.target import make_target
 from gnn_quant.data.events import correlation_events, make_events
 from gnn_quant.models.graphmixer import FixedTime, GraphMixer, LinkEncoder, MixerLinks, mean_of
 from gnn_quant.linkpred.train import LinkNet, LinkSchedule, fit_links, train_batch
-from gnn_quant.linkpred.data import make_task, toy_contacts
+from gnn_quant.linkpred.data import make_link_task, toy_contacts
 from gnn_quant.models.tgn import MemoryLinks, NodeMemory, TGN, rounds
 from gnn_quant.training.loop import Schedule
 
@@ -76,7 +76,7 @@ def test_the_memory_sees_what_the_mixer_cannot():
 
 
 def test_the_gradient_of_the_next_batch_reaches_the_cell():
-    task = make_task(toy_contacts())
+    task = make_link_task(toy_contacts())
     net = LinkNet(MemoryLinks(len(task.events.symbols), 8, 3, 2, 6, 0.))
     net.encoder.listen(task.graph('train'))
     opt = torch.optim.SGD(net.parameters(), lr=0.)
@@ -87,7 +87,7 @@ def test_the_gradient_of_the_next_batch_reaches_the_cell():
 
 @pytest.mark.parametrize('kind', ENCODERS)
 def test_training_repeats_and_an_interrupted_one_resumes(kind, tmp_path):
-    task = make_task(toy_contacts())
+    task = make_link_task(toy_contacts())
     make = lambda: ENCODERS[kind](len(task.events.symbols))
     fit = lambda epochs, file=None: fit_links(make, task, LinkSchedule(epochs=epochs, patience=9, lr=1e-3), file, seed=1)
     whole = fit(2)

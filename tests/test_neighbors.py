@@ -11,7 +11,7 @@ from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.kernels import correlation as kernels
 from gnn_quant.graph.sampling import neighbors
 from gnn_quant.data.events import Events, correlation_events, make_events, take, to_temporal_data
-from gnn_quant.graph.sampling.loader import ask, batches, false_partners, local_graph, slices
+from gnn_quant.graph.sampling.loader import batch_queries, batches, false_partners, local_graph, slices
 from gnn_quant.graph.sampling.neighbors import NeighborIndex, below, distinct, mix, multi_hop
 
 FEW = settings(max_examples=25, deadline=None)
@@ -333,7 +333,7 @@ def test_batches_of_pyg_ask_strictly_before(ratio):
     seen = 0
     for b in loader.TemporalDataLoader(to_temporal_data(g), batch_size=32, neg_sampling_ratio=ratio):
         for asof in ('event', 'batch'):
-            nodes, times = ask(b, asof)
+            nodes, times = batch_queries(b, asof)
             assert len(nodes) == 2 * len(b.src) + round(ratio * len(b.src)) and set(nodes.tolist()) == set(b.n_id.tolist())
             got = ix.recent(nodes, times, 6)
             assert (got.t < times[:, None])[got.mask].all() and (asof == 'event' or (times == int(b.t[0])).all())
@@ -346,7 +346,7 @@ def test_pyg_times_that_lost_their_nanoseconds_are_refused():
     pytest.importorskip('torch_geometric')
     d = to_temporal_data(random_events(0))
     d.t = d.t.float()
-    with pytest.raises(BadData, match='float32'): ask(d)
+    with pytest.raises(BadData, match='float32'): batch_queries(d)
 
 
 @given(seed=SEED, k=st.integers(2, 6))

@@ -9,7 +9,7 @@ from gnn_quant.data.target import Target, make_target
 from gnn_quant.data.events import correlation_events, make_events, merge, take
 from gnn_quant.graph.relations import group_events, typed
 from gnn_quant.models.tabular import LightGBM, Ridge
-from gnn_quant.models.graph_features import GraphAverage, LightGBMGraph, RidgeGraph, column_names, graph_features, neighbor_array, told_by
+from gnn_quant.models.graph_features import GraphAverage, LightGBMGraph, RidgeGraph, column_names, graph_features, neighbor_array, relations_by
 from gnn_quant.models.neighborhood import TieRule, around
 from gnn_quant.models.panel_net import PanelNet
 from gnn_quant.models.recurrent import MLP, Recurrent, Windows
@@ -142,10 +142,10 @@ def test_a_relation_that_begins_after_training_is_left_out(panel):
     x, e, y, idx = panel
     new = typed(make_events([0, 1], [1, 0], idx[[45, 45]], [[1.], [1.]], e.symbols, ['corr']), 'merger')
     both = merge(e, new)
-    assert told_by(both, idx[44]) == ('corr', 'group') and told_by(both, idx[45]) == ('corr', 'group', 'merger')
+    assert relations_by(both, idx[44]) == ('corr', 'group') and relations_by(both, idx[45]) == ('corr', 'group', 'merger')
     m = RidgeGraph().fit(x, both, y, idx[:40], idx[42:52])
     assert m.relations == ('corr', 'group') and m.predict(x, both, idx[54:]).notna().all(axis=None)
-    assert told_by(take(both, slice(0, 0)), idx[5]) == ('edge',)
+    assert relations_by(take(both, slice(0, 0)), idx[5]) == ('edge',)
 
 
 def test_graph_columns_refuse_what_they_do_not_know(panel):

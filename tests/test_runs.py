@@ -18,7 +18,7 @@ from gnn_quant.core import BadParams, BadSettings, JournalBroken, RunFailed, Sto
 from gnn_quant.storage.journal import read
 from gnn_quant.runs import engine, trials
 from gnn_quant.runs.engine import prepare, run
-from gnn_quant.runs.folders import find_run, get_frame, latest, list_runs, manifest_hash, read_run, upstream, use_run
+from gnn_quant.runs.folders import find_run, get_frame, latest_run, list_runs, manifest_hash, read_run, upstream, use_run
 from gnn_quant.runs.parameters import REQUIRED, assignments, check_params, fit_text, parameters
 from gnn_quant.runs.trials import trials_so_far
 from gnn_quant.pipeline.verify import verify
@@ -167,7 +167,7 @@ def test_a_run_that_breaks(project, name):
     assert [r.status for r in kept] == ['failed'] and kept[0].path.parent.name == 'failed' and str(kept[0].path / f'{name}.ipynb') in str(e.value)
     assert kept[0].manifest['error']['error'] and verify(kept[0]) == []
     assert name in [b.body['run'] for b in read(project.reports_dir / 'trials.jsonl', 'end') if b.body['status'] == 'failed']
-    with pytest.raises(RunFailed, match='no successful run'): latest(name, project)
+    with pytest.raises(RunFailed, match='no successful run'): latest_run(name, project)
     with pytest.raises(RunFailed, match='failed, not finished'): use_run(kept[0].id, name, project)
 
 
@@ -198,7 +198,7 @@ def test_a_runner_that_is_killed(tmp_path, how):
     p.send_signal(how)
     p.wait(30)
     assert p.returncode != 0 and [r.status for r in list_runs(s)] == ['interrupted']
-    with pytest.raises(RunFailed, match='no successful run of train yet .1 run, the newest interrupted'): latest('train', s)
+    with pytest.raises(RunFailed, match='no successful run of train yet .1 run, the newest interrupted'): latest_run('train', s)
     kernel = int(mark.read_text())
     until(lambda: not Path(f'/proc/{kernel}').exists() or 'Z' in Path(f'/proc/{kernel}/stat').read_text().split(')')[-1][:3], 30)
     dead = list_runs(s)[0]
@@ -206,7 +206,7 @@ def test_a_runner_that_is_killed(tmp_path, how):
     assert other.metrics['got'] == [] and 'resumed' not in other.manifest, 'checkpoints of another configuration were taken over'
     again = run('train', {}, s, quiet=True)
     assert again.metrics['got'] == ['fold'] and again.manifest['resumed'] == dead.id and verify(again) == []
-    assert trials_so_far(s) == 2 and latest('train', s).id == again.id and [r.status for r in list_runs(s, 'train')] == ['finished', 'finished', 'interrupted']
+    assert trials_so_far(s) == 2 and latest_run('train', s).id == again.id and [r.status for r in list_runs(s, 'train')] == ['finished', 'finished', 'interrupted']
 
 
 @pytest.mark.parametrize('where', ['write_manifest', 'note_end', 'rename', 'note_start'])
@@ -223,7 +223,7 @@ def test_a_crash_between_two_steps_of_publishing(tmp_path, where, monkeypatch):
     with pytest.raises(SystemError): run('study', {}, s, quiet=True)
     monkeypatch.undo()
     assert {r.status for r in list_runs(s)} <= {'interrupted'} and not list(s.reports_dir.glob('[!.]*/*/*'))
-    with pytest.raises(RunFailed): latest('study', s)
+    with pytest.raises(RunFailed): latest_run('study', s)
     assert trials_so_far(s) == (0 if where == 'note_start' else 1)
 
 
@@ -329,7 +329,7 @@ def test_a_damaged_manifest_is_listed_and_hides_nothing(tmp_path, monkeypatch):
     old = run('study', {}, s, quiet=True)
     new = run('study', {}, s, quiet=True)
     (new.path / 'manifest.json').write_text('{')
-    assert sorted(r.status for r in list_runs(s)) == ['damaged', 'finished'] and latest('study', s).id == old.id
+    assert sorted(r.status for r in list_runs(s)) == ['damaged', 'finished'] and latest_run('study', s).id == old.id
     with pytest.raises(BadParams): find_run(old.id[:8], s)
     with pytest.raises(BadParams): list_runs(s, status='ok')
 
@@ -382,5 +382,5 @@ def test_a_day_builds_on_its_own_runs_and_not_on_the_newest(tmp_path, monkeypatc
     other = []
     monkeypatch.setattr(engine, 'execute', busy)
     runs = {r.name: r for r in daily(s, show=in_silence)}
-    assert len(list_runs(s, 'signals')) == 2 and latest('signals', s).id == other[1].id
+    assert len(list_runs(s, 'signals')) == 2 and latest_run('signals', s).id == other[1].id
     assert runs['backtest'].manifest['upstream']['signals']['id'] == runs['signals'].id != other[1].id

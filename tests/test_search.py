@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, JournalBroken, LookAhead, MissingExtra, bend, toy_symbols
 from gnn_quant.data.target import Target
-from gnn_quant.storage.journal import read, verify
+from gnn_quant.storage.journal import read, verify_chain
 from gnn_quant.training.walk_forward import make_folds
 from gnn_quant.pipeline import search as module
 from gnn_quant.runs.engine import run
@@ -77,7 +77,7 @@ def test_a_killed_search_counts_what_it_began_and_ends_where_the_undisturbed_doe
     found = search(PLAN, task(), tmp_path / 'kept', s)
     assert found.table.equals(whole[0].table) and found.best == whole[0].best and found.until == whole[0].until
     assert trials_so_far(s) == trials_so_far(place(whole[1])) == 4 and len(journal(s)) == 5, 'begun again, and the same trial'
-    assert verify(journal_path(s)) == 5 + 4 and not (tmp_path / 'kept/trial').exists()
+    assert verify_chain(journal_path(s)) == 5 + 4 and not (tmp_path / 'kept/trial').exists()
 
 
 def test_a_search_that_is_abandoned_for_good_still_counts(tmp_path, monkeypatch):

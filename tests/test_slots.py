@@ -308,7 +308,7 @@ def test_attention_says_by_which_relation_and_keeps_two_ties_of_one_pair_apart()
     twice = lambda kind: typed(make_events([1, 2], [0, 0], instants(idx[[10, 10]]), [[0.], [0.]], e.symbols, ['corr']), kind)
     g = merge(twice('a'), typed(make_events([1], [0], instants(idx[[10]]), [[0.]], e.symbols, ['corr']), 'b'))
     m = fitted('tgat', (x, g, y, idx))
-    f = look.ask(m, x, g, idx[50], 'AAA', top=None)
+    f = look.attention_table(m, x, g, idx[50], 'AAA', top=None)
     assert f.groupby('head').relation.value_counts().to_dict() == {(h, r): c for h in (1, 2) for r, c in (('a', 2), ('b', 1))} and set(f.loc[f.neighbour == 'CCC', 'relation']) == {'a'}
     s = look.silence(m, x, g, idx[50], 'AAA')
     assert list(zip(s.neighbour, s.relation)) == [('CCC', 'a'), ('BBB', 'a'), ('BBB', 'b')] and np.isclose(s.weight.sum(), 1) and (s.change != 0).all()
@@ -347,7 +347,7 @@ def test_a_relation_told_once_is_heard_beside_one_that_is_told_every_week(name, 
 def test_a_mixture_of_kinds_climbs_and_is_refused_without_slots(monkeypatch):
     x, e, y, idx = market((1, 2))
     e = Events(e.src, e.dst, e.t, e.msg[:, :3], e.symbols, ('corr', 'is_peers', 'is_group'))
-    task = ladder.Task('toy', x, x, e, y, [Fold(idx[:36], idx[44:50], idx[52:58])])
+    task = ladder.LeaderboardTask('toy', x, x, e, y, [Fold(idx[:36], idx[44:50], idx[52:58])])
     rungs = {m: (m, ladder.network_params(m, **SMALL)) for m in ('tgat', 'rewired', 'edge_free', 'graphmixer', 'tgn', 'gatv2', 'rgcn')}
     done = ladder.run_ladder(task, rungs, (0,))
     assert all(s[0].loc[idx[52:58]].notna().all(axis=None) for s in done.scores.values())

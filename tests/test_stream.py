@@ -15,7 +15,7 @@ from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, St
 from gnn_quant.data.events import correlation_events, make_events, merge, take
 from gnn_quant.graph.similarity import lead_lag_events, similarity_events
 from gnn_quant.graph.stream import BarStream, StreamingBuilder, StreamingCorrelation, replay
-from gnn_quant.graph.ticks import REASONS, TickBars, TickGraph, check_ticks, quarantine, resample_ticks
+from gnn_quant.graph.ticks import TICK_REASONS, TickBars, TickGraph, check_ticks, quarantine, resample_ticks
 
 FEW = settings(max_examples=20, deadline=None)
 SEED = st.integers(0, 10_000)
@@ -337,7 +337,7 @@ def reference(t, who, price, n, interval):
             end = start + interval
         if w not in now or x >= now[w][0]: now[w] = (x, p)
     bars.append((end, [now.get(k, (0, np.nan))[1] for k in range(n)]))
-    return good, np.bincount(why, minlength=len(REASONS)), bars
+    return good, np.bincount(why, minlength=len(TICK_REASONS)), bars
 
 
 @given(seed=SEED, size=st.sampled_from([1, 7, 1000, 5000]), interval=st.sampled_from(['10s', '1min', '7min']), carry=st.integers(0, 3), shuffle=st.sampled_from([0, 3, 90]))
@@ -381,7 +381,7 @@ def test_the_clock_closes_a_bar_and_makes_what_follows_late():
     (edge, row), = b.clock('2020-01-02 00:00:10')
     assert pd.Timestamp(edge) == at(10)[0] and row[0] == 5 and np.isnan(row[1])
     assert b.clock('2020-01-02 00:00:40') == [] and b.push(at(9), [1], [6.]) == [] and b.push(at(39), [1], [6.]) == [] and b.clock('2020-01-02 00:00:50') == []
-    assert b.push(at(50), [1], [7.]) == [] and quarantine(b)['reason'].tolist() == [REASONS[1]] * 2
+    assert b.push(at(50), [1], [7.]) == [] and quarantine(b)['reason'].tolist() == [TICK_REASONS[1]] * 2
     assert b.clock('2020-01-01') == [] and [e for e, _ in b.clock('2020-01-03')] == [at(60)[0].value]
     with pytest.raises(BadParams, match='naive'): b.clock(pd.NaT)
 
@@ -390,10 +390,10 @@ def test_a_clock_from_the_far_future_does_not_take_the_stream_along():
     at = lambda *s: pd.DatetimeIndex(['2020-01-02'] * len(s)) + pd.to_timedelta(s, unit='s')
     b = TickBars('A', '10s', jump='1h')
     assert b.push(at(1, 10**8, 2), [0, 0, 0], [5., 6, 7]) == []
-    assert quarantine(b)['reason'].tolist() == [REASONS[5]] and b.close.tolist() == [7]
+    assert quarantine(b)['reason'].tolist() == [TICK_REASONS[5]] and b.close.tolist() == [7]
     assert len(b.clock('2020-01-05')) == 1 and b.push(at(10**8), [0], [6.]) == [] and b.counts.sum() == 1
     free = TickBars('A', '10s')
-    assert len(free.push(at(1, 10**8, 2), [0, 0, 0], [5., 6, 7])) == 1 and quarantine(free)['reason'].tolist() == [REASONS[1]]
+    assert len(free.push(at(1, 10**8, 2), [0, 0, 0], [5., 6, 7])) == 1 and quarantine(free)['reason'].tolist() == [TICK_REASONS[1]]
 
 
 def test_a_refused_tick_does_not_move_the_clock():

@@ -86,7 +86,7 @@ def test_disagreeing_engines_are_not_passed_over(monkeypatch):
         return pf
     real = module._simulate
     monkeypatch.setattr(module, '_simulate', wrong)
-    with pytest.raises(BadData, match='vectorbt and market.fold differ'): sweep(BARS, momentum, dict(n=[2, 5]))
+    with pytest.raises(BadData, match='vectorbt and market.simulate differ'): sweep(BARS, momentum, dict(n=[2, 5]))
 
 
 def test_a_set_that_never_decides_or_is_ruined_has_no_figures():
@@ -167,7 +167,7 @@ KILLED = '''
 import os, signal, sys
 from gnn_quant.core import frame_hash, toy_bars
 from gnn_quant.evidence.trials import recorded
-from gnn_quant.backtest.engine.sweep import sweep
+from gnn_quant.backtest.sweep import sweep
 bars = toy_bars(n=5, t=120)
 sweep(bars, lambda n: os.kill(os.getpid(), signal.SIGKILL), dict(n=[2, 5, 9]), record=lambda p: recorded(sys.argv[1], 'momentum', p, frame_hash(bars)))
 '''

@@ -9,7 +9,7 @@ from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, in
 from gnn_quant.evidence.planted import planted_models, planted_task
 from gnn_quant.data.target import Target
 from gnn_quant.data.events import make_events, take
-from gnn_quant.graph.rewire import moved, relabel, rewire
+from gnn_quant.graph.rewire import rewired_share, relabel, rewire
 from gnn_quant.models import inspect as look
 from gnn_quant.training.losses import LOSSES, as_targets, horizon_loss, log_variance, outputs_of, pairwise_loss, span_of
 from gnn_quant.models.panel import Panel, Wiring, as_device, tie_ages
@@ -290,7 +290,7 @@ def test_rewiring_has_no_more_duplicates_than_needed_and_keeps_ties_that_stay():
     a = make_events(np.tile(src, 5), np.tile(np.repeat(np.arange(n), 4), 5), np.repeat(np.arange(5), 4 * n), np.ones((20 * n, 1)), toy_symbols(n), ['w'])
     b = rewire(a, 0)
     first = set(zip(b.src[b.t == 0], b.dst[b.t == 0]))
-    assert len(first) == 4 * n and moved(a, b) > .8 and all(set(zip(b.src[b.t == t], b.dst[b.t == t])) == first for t in range(1, 5))
+    assert len(first) == 4 * n and rewired_share(a, b) > .8 and all(set(zip(b.src[b.t == t], b.dst[b.t == t])) == first for t in range(1, 5))
     assert not np.array_equal(b.src, rewire(a, 1).src)
     complete = np.nonzero(~np.eye(8, dtype=bool))
     c = make_events(*complete, np.zeros(56, np.int64), np.ones((56, 1)), toy_symbols(8), ['w'])
@@ -338,7 +338,7 @@ def test_rewire_refuses_what_it_cannot_use():
     a = typed_events(0)
     for seed in (-1, 1.5, True):
         with pytest.raises(BadParams, match='seed'): rewire(a, seed)
-    assert np.isnan(moved(take(a, slice(0, 0)), rewire(take(a, slice(0, 0)), 0)))
+    assert np.isnan(rewired_share(take(a, slice(0, 0)), rewire(take(a, slice(0, 0)), 0)))
     r = relabel(a, 4)
     assert np.array_equal(np.sort(np.bincount(r.dst, minlength=9)), np.sort(np.bincount(a.dst, minlength=9))) and np.array_equal(r.msg, a.msg)
 
@@ -581,13 +581,13 @@ def test_cuda_gives_the_scores_of_the_cpu(data, mode):
 def test_attention_adds_up_and_looks_back(data, mode, twin):
     x, e, y, idx = data
     m = fitted(data, neighbor_time=mode, **twin)
-    f = look.ask(m, x, e, idx[40], top=None)
+    f = look.attention_table(m, x, e, idx[40], top=None)
     assert np.allclose(f.groupby(['layer', 'head', 'asker', 'asked']).weight.sum(), 1, atol=1e-6) and set(f.layer) == {1, 2} and set(f['head']) == {1, 2}
     assert (f.age > 0).all() and (f.when <= idx[40]).all() and ((f.asked == idx[40]).all() if mode == 'query' else (f.asked <= idx[40] + pd.Timedelta(1, 'ns')).all())
     true = set(zip(np.array(e.symbols)[rewire(e, 0).src if twin else e.src], np.array(e.symbols)[e.dst], e.t, e.msg[:, 0]))
     assert set(zip(f.neighbour, f.asker, f.when.dt.as_unit('ns').astype('int64'), f['corr'].astype(np.float32))) <= true
-    one = look.ask(m, x, e, idx[40], 'AAA', top=1)
-    assert set(one.asker) == {'AAA'} and one.groupby(['layer', 'head', 'asked']).size().max() == 1 and look.ask(m, x, e, idx[40], 'FFF').empty
+    one = look.attention_table(m, x, e, idx[40], 'AAA', top=1)
+    assert set(one.asker) == {'AAA'} and one.groupby(['layer', 'head', 'asked']).size().max() == 1 and look.attention_table(m, x, e, idx[40], 'FFF').empty
     p = look.age_profile(m, x, e, idx[30:34])
     assert np.allclose(p.sum(), 1) and len(look.top_edges(m, x, e, idx[30:34], top=3)) == 3
 
@@ -608,22 +608,22 @@ def test_silencing_a_tie_is_what_taking_its_event_away_does(data, mode):
 def test_what_cannot_be_asked_says_so(models, data):
     x, e, y, idx = data
     m = models['query']
-    with pytest.raises(BadParams, match='not fitted'): look.ask(TGAT(), x, e, idx[3])
-    with pytest.raises(BadParams, match='asks no neighbours'): look.ask(fitted(data, edge_free=True), x, e, idx[3])
-    with pytest.raises(BadData, match='not among the 6 symbols'): look.ask(m, x, e, idx[3], 'XYZ')
-    with pytest.raises(BadData, match='not in the features'): look.ask(m, x, e, pd.Timestamp('1999-01-01'))
+    with pytest.raises(BadParams, match='not fitted'): look.attention_table(TGAT(), x, e, idx[3])
+    with pytest.raises(BadParams, match='asks no neighbours'): look.attention_table(fitted(data, edge_free=True), x, e, idx[3])
+    with pytest.raises(BadData, match='not among the 6 symbols'): look.attention_table(m, x, e, idx[3], 'XYZ')
+    with pytest.raises(BadData, match='not in the features'): look.attention_table(m, x, e, pd.Timestamp('1999-01-01'))
     empty = take(e, slice(0, 0))
-    assert look.ask(m, x, empty, idx[3]).empty and look.top_edges(m, x, empty, idx[3:5]).empty
+    assert look.attention_table(m, x, empty, idx[3]).empty and look.top_edges(m, x, empty, idx[3:5]).empty
     with pytest.raises(BadData, match='no name had a neighbour'): look.age_profile(m, x, empty, idx[3:5])
-    with pytest.raises(BadParams, match='0 askers'): look.plot_attention(look.ask(m, x, empty, idx[3]))
-    assert len(look.plot_attention(look.ask(m, x, e, idx[40], 'AAA')).axes) == 4
+    with pytest.raises(BadParams, match='0 askers'): look.plot_attention(look.attention_table(m, x, empty, idx[3]))
+    assert len(look.plot_attention(look.attention_table(m, x, e, idx[40], 'AAA')).axes) == 4
 
 
 @MODES
 def test_the_table_of_ties_is_what_the_network_saw(models, data, mode):
     "Every weight by layer, asker, question, slot and head; ages from the question to the event, in days; strongest first"
     x, e, y, idx = data
-    f, names = look.ask(models[mode], x, e, idx[40], top=None), np.array(e.symbols)
+    f, names = look.attention_table(models[mode], x, e, idx[40], top=None), np.array(e.symbols)
     layers, _, seen = look.look(models[mode], x, e, idx[40])
     want = [(i + 1, names[who[q]], names[n.nbr[q, k]], h + 1, n.t[q, k], seen.msg[n.event[q, k], 1], (when[q] - n.t[q, k]) / DAY, a[q, h, k])
             for i, (who, when, n, a) in enumerate(layers) for q, k in zip(*np.nonzero(n.mask)) for h in range(2)]
@@ -633,7 +633,7 @@ def test_the_table_of_ties_is_what_the_network_saw(models, data, mode):
     assert f.groupby('head').weight.apply(list).iloc[0] != f.groupby('head').weight.apply(list).iloc[1]
     questions = f.groupby(['layer', 'head', 'asker', 'asked'], sort=False).weight
     assert questions.apply(lambda w: w.is_monotonic_decreasing).all()
-    assert np.allclose(look.ask(models[mode], x, e, idx[40], top=1).weight, questions.max())
+    assert np.allclose(look.attention_table(models[mode], x, e, idx[40], top=1).weight, questions.max())
 
 
 def test_shares_of_pairs_add_up_over_heads_and_rows(models, data):

@@ -18,7 +18,7 @@ from gnn_quant.storage import journal
 from gnn_quant.core import BadData, BadParams, JournalBroken, toy_bars
 from gnn_quant.evidence import trials
 from gnn_quant.stats.sharpe import moments
-from gnn_quant.evidence.trials import begin, count, count_trials, end, entries_of, merge, recorded, returns_folder, trial_returns, trials_of, verify_trials
+from gnn_quant.evidence.trials import begin, count, count_trials, end, entries_of, import_trials, recorded, returns_folder, trial_returns, trials_of, verify_trials
 from gnn_quant.runs import engine
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import Run, list_runs
@@ -159,7 +159,7 @@ def test_holes_in_returns_are_kept(tmp_path):
 def test_a_count_of_another_day_can_be_made_again(path, tmp_path):
     days, frames, other = [count(path)], [trial_returns(path)], tmp_path / 'other/trials.jsonl'
     tried(other, 'there', 20)
-    for work in (lambda: tried(path, 'd', 7), lambda: merge(path, other), lambda: begin(path, 'e', {}, 'bars'), lambda: tried(path, 'a', 70, k=0)):
+    for work in (lambda: tried(path, 'd', 7), lambda: import_trials(path, other), lambda: begin(path, 'e', {}, 'bars'), lambda: tried(path, 'a', 70, k=0)):
         work()
         days.append(count(path))
         frames.append(trial_returns(path))
@@ -273,14 +273,14 @@ def test_merging_counts_each_trial_once_in_any_direction_and_order(tmp_path):
     a, b, c = (tmp_path / m / 'trials.jsonl' for m in 'abc')
     tried(a, 'x', 1); tried(a, 'both', 2); tried(b, 'both', 2); tried(b, 'y', 3); tried(c, 'z', 4)
     begin(b, 'left', {}, 'bars')
-    assert merge(a, b) == 2 and merge(a, b) == 0 and merge(a, b.parent) == 0 and len([e for e in journal.read(a) if e.kind == 'merge']) == 1
-    assert merge(b, a) == 1 and merge(a, b) == 0 and merge(b, a) == 0
-    assert merge(c, a) == 4 and merge(a, c) == 1 and merge(b, c) == 1
+    assert import_trials(a, b) == 2 and import_trials(a, b) == 0 and import_trials(a, b.parent) == 0 and len([e for e in journal.read(a) if e.kind == 'merge']) == 1
+    assert import_trials(b, a) == 1 and import_trials(a, b) == 0 and import_trials(b, a) == 0
+    assert import_trials(c, a) == 4 and import_trials(a, c) == 1 and import_trials(b, c) == 1
     counts = [count(p) for p in (a, b, c)]
     assert [(k.n, k.returns, k.abandoned, k.failed) for k in counts] == [(5, 4, 1, 0)] * 3 and len({round(k.effective, 9) for k in counts}) == 1 and len({round(k.sharpe_sd, 12) for k in counts}) == 1
     assert all(verify_trials(p) == [] for p in (a, b, c))
     tried(b, 'later', 5)
-    assert merge(a, b) == 1 and merge(c, a) == 1 and count(c).n == 6
+    assert import_trials(a, b) == 1 and import_trials(c, a) == 1 and count(c).n == 6
 
 
 def test_a_merged_journal_cannot_be_taken_back(tmp_path):
@@ -288,10 +288,10 @@ def test_a_merged_journal_cannot_be_taken_back(tmp_path):
     tried(a, 'x', 1)
     old = tried(b, 'y', 2) and b.read_bytes(), heads(b).read_bytes()
     tried(b, 'z', 3)
-    merge(a, b)
+    import_trials(a, b)
     b.write_bytes(old[0]); heads(b).write_bytes(old[1])
     tried(b, 'another story', 4)
-    assert count(b).n == 2 and merge(a, b) == 1 and count(a).n == 4, 'what was merged stays counted'
+    assert count(b).n == 2 and import_trials(a, b) == 1 and count(a).n == 4, 'what was merged stays counted'
     copy = next((tmp_path / 'a/trials.merged').glob('*.jsonl'))
     good = copy.read_bytes()
     for bad in (good.replace(b'"bars"', b'"cars"'), b''.join(good.splitlines(keepends=True)[:1])):
@@ -308,10 +308,10 @@ def test_bad_journals_are_not_merged(tmp_path):
     a, b = (tmp_path / m / 'trials.jsonl' for m in 'ab')
     tried(a, 'x', 1); tried(b, 'y', 2); tried(b, 'z', 3)
     before = a.read_bytes()
-    with pytest.raises(BadParams, match='this very journal'): merge(a, a)
-    with pytest.raises(BadParams, match='no such journal'): merge(a, tmp_path / 'none')
+    with pytest.raises(BadParams, match='this very journal'): import_trials(a, a)
+    with pytest.raises(BadParams, match='no such journal'): import_trials(a, tmp_path / 'none')
     b.write_text(''.join(texts(b)[1:]))
-    with pytest.raises(JournalBroken): merge(a, b)
+    with pytest.raises(JournalBroken): import_trials(a, b)
     assert a.read_bytes() == before and count(a).n == 1
 
 
@@ -320,7 +320,7 @@ def test_a_copied_folder_that_goes_its_own_way(tmp_path):
     tried(a, 'x', 1); tried(a, 'y', 2)
     shutil.copytree(a.parent, b.parent)
     tried(a, 'here', 3); tried(b, 'there', 4)
-    assert merge(a, b) == 1 and merge(b, a) == 1 and count(a).n == count(b).n == 4
+    assert import_trials(a, b) == 1 and import_trials(b, a) == 1 and count(a).n == count(b).n == 4
 
 
 def test_a_merge_that_was_cut_short_is_told_and_repeated(tmp_path, monkeypatch):
@@ -328,10 +328,10 @@ def test_a_merge_that_was_cut_short_is_told_and_repeated(tmp_path, monkeypatch):
     tried(a, 'x', 1); tried(b, 'y', 2)
     def lightning(*args, **more): raise SystemError('lightning')
     monkeypatch.setattr(trials, 'append', lightning)
-    with pytest.raises(SystemError): merge(a, b)
+    with pytest.raises(SystemError): import_trials(a, b)
     monkeypatch.undo()
     assert count(a).n == 1 and any('merge again' in f for f in verify_trials(a))
-    assert merge(a, b) == 1 and verify_trials(a) == []
+    assert import_trials(a, b) == 1 and verify_trials(a) == []
 
 
 @effort(max_examples=25, deadline=None)
@@ -347,7 +347,7 @@ def test_any_history_of_machines_counts_each_key_once(tmp_path_factory, data):
             own[i].add(k)
         elif (j := data.draw(st.integers(0, 2))) != i and paths[j].is_file():
             new = len(own[j] - own[i])
-            assert merge(paths[i], paths[j]) == new
+            assert import_trials(paths[i], paths[j]) == new
             own[i] |= own[j]
     for p, keys in zip(paths, own):
         if p.is_file(): assert count_trials(entries_of(p)) == len(keys) and verify_trials(p) == []

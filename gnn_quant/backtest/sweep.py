@@ -13,7 +13,8 @@ import numpy as np, pandas as pd
 from numba import njit
 from ..core import BadData, BadParams
 from ..data.bars import check_bars, fill_price
-from ..market import Costs, check_weights, fold, open_account
+from ..stats.performance import mean_over_spread, year_of
+from ..market import Costs, check_weights, simulate, open_account
 
 # %% ../../nbs/75_backtest/sweep.ipynb #f867182f
 def parameter_sets(
@@ -120,7 +121,7 @@ def _figures(r, equity, traded, trades, year):
     grown = (1 + v).prod(0) * some
     depth = (equity / np.maximum.accumulate(equity) - 1).min(0) * some
     turn = _over((np.where(known, traded, 0)[1:] / np.where(known[1:], equity[:-1], 1)).sum(0), n) * year
-    return pd.DataFrame(dict(zip(COLUMNS, (grown - 1, grown**_over(year * some, n) - 1, sd * year**.5, _over(mean, sd) * year**.5, _over(mean, down) * year**.5,
+    return pd.DataFrame(dict(zip(COLUMNS, (grown - 1, grown**_over(year * some, n) - 1, sd * year**.5, mean_over_spread(mean, sd) * year**.5, mean_over_spread(mean, down) * year**.5,
                                            _over((v > 0).sum(0), (v != 0).sum(0).astype(float)), depth, turn, trades, n.astype(int)))))
 
 # %% ../../nbs/75_backtest/sweep.ipynb #b4c81d6b
@@ -129,7 +130,7 @@ class Sweep:
     "What became of every set"
     table: pd.DataFrame # one row a set, indexed by its parameters; columns COLUMNS, as in `backtest.engine.metrics`
     returns: pd.DataFrame # (T, sets) returns per row after costs; NaN up to a set's first decision, and throughout where an account is ruined
-    gap: float # largest difference of a return from `market.fold` on the sets that were folded again; NaN = none was
+    gap: float # largest difference of a return from `market.simulate` on the sets that were folded again; NaN = none was
     @property
     def names(self) -> list[str]: return [set_name(dict(zip(self.table.index.names, k if isinstance(k, tuple) else (k,)))) for k in self.table.index]
 
@@ -137,21 +138,21 @@ class Sweep:
 def _check_costs(costs):
     if not isinstance(costs, Costs): raise BadParams(f'sweep: costs is a {type(costs).__name__}. Pass market.Costs(commission=..., slippage=...).')
     odd = [f.name for f in fields(costs) if f.name not in ('commission', 'slippage', 'window') and getattr(costs, f.name)]
-    if odd: raise BadParams(f'sweep: costs.{odd[0]} is {getattr(costs, odd[0])}, which vectorbt does not know. Sweep with {odd[0]}=0, then backtest the choice by market.fold.')
+    if odd: raise BadParams(f'sweep: costs.{odd[0]} is {getattr(costs, odd[0])}, which vectorbt does not know. Sweep with {odd[0]}=0, then backtest the choice by market.simulate.')
 
 def _gap(ws, r, bars, costs, cash, at):
-    own = lambda i: fold(pd.DataFrame(ws[i], bars.index, bars['Close'].columns), bars, costs, cash).equity.pct_change(fill_method=None).to_numpy()
+    own = lambda i: simulate(pd.DataFrame(ws[i], bars.index, bars['Close'].columns), bars, costs, cash).equity.pct_change(fill_method=None).to_numpy()
     return max((float(np.nanmax(np.abs(own(i) - r[:, i]), initial=0.)) for i in at if not np.isnan(r[:, i]).all()), default=np.nan)
 
 # %% ../../nbs/75_backtest/sweep.ipynb #e732119f
 def _part(bars, source, sets, part, costs, cash, again):
-    "(T, sets) returns, equity and notional traded, (sets,) orders, largest difference from `market.fold`"
+    "(T, sets) returns, equity and notional traded, (sets,) orders, largest difference from `market.simulate`"
     ws = [_as_weights(source(i), bars, f'sweep: {set_name(sets[i])}').to_numpy() for i in part]
     close, fill = (np.ascontiguousarray(a, dtype=float) for a in (bars['Close'], fill_price(bars)))
     equity, traded, trades = _accounts(ws, close, fill, costs, cash)
     r = _returns(equity, ws)
     gap = _gap(ws, r, bars, costs, cash, [i - part[0] for i in again if i in part])
-    if gap > 1e-8: raise BadData(f'sweep: vectorbt and market.fold differ by {gap:.2g} in a return of the sets {set_name(sets[part[0]])} to {set_name(sets[part[-1]])}. Fold them with market.fold.')
+    if gap > 1e-8: raise BadData(f'sweep: vectorbt and market.simulate differ by {gap:.2g} in a return of the sets {set_name(sets[part[0]])} to {set_name(sets[part[-1]])}. Fold them with market.simulate.')
     return r, equity, traded, trades, gap
 
 # %% ../../nbs/75_backtest/sweep.ipynb #6cff5275
@@ -172,14 +173,14 @@ def sweep(
     costs: Costs = Costs(), # commission and slippage only
     cash: float = 1e6, # of each set
     record: Callable | None = None, # parameters of a set -> context manager that takes `.returns`: one trial a set
-    checks: int = 2, # sets that are folded again by `market.fold`
+    checks: int = 2, # sets that are folded again by `market.simulate`
     memory: float = 1., # GB that one call of vectorbt may take, about
-    year: int = 252, # rows a year
+    year: float | None = None, # rows a year; None = as the index says
 ) -> Sweep:
     "All sets after costs; `BadData` where weights do not fit the bars or the two engines disagree"
     check_bars(bars, 'bars', min_known=0)
     _check_costs(costs)
-    sets, cash = parameter_sets(grid), open_account(1, cash).cash
+    sets, cash, year = parameter_sets(grid), open_account(1, cash).cash, year_of(bars, year)
     source, step, done = _source(weights, sets), max(int(memory * 1e9 / (BYTES * bars['Close'].size)), 1), []
     again = set(np.linspace(0, len(sets) - 1, checks).astype(int).tolist())
     parts = [range(a, min(a + step, len(sets))) for a in range(0, len(sets), step)]

@@ -77,7 +77,7 @@ def as_dataset(
     caveats: tuple = (), # what is known in advance; the counted ones are added by `load_dataset`
     sectors: pd.Series | None = None, # symbol -> sector, any symbols in any order
     benchmark: pd.Series | None = None, # price level by date; None: the equal-weight index of the universe
-    splits=(), # see `data.quality.split_table`
+    splits=(), # see `data.quality.stock_splits`
     on_bad: str = 'quarantine',
     **options, # tol, max_jump, min_known of `data.quality.clean`
 ) -> Dataset:

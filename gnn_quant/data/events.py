@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, LookAhead, instants, need
 from .bars import check_bars, returns, symbols as symbols_of
-from ..kernels.correlation import strongest, sweep, weighted_corr, window_weights
+from ..kernels.correlation import strongest, correlation_edges, weighted_corr, window_weights
 
 # %% ../../nbs/10_data/events.ipynb #5e736374
 @dataclass(frozen=True, eq=False)
@@ -158,7 +158,7 @@ def correlation_events(
         raise BadData(f'correlation_events: {len(bars)} rows hold no window of {window} returns. Load more rows, or shorten window.')
     r, w, syms = np.ascontiguousarray(returns(bars), dtype=float), window_weights(window, kind, halflife), symbols_of(bars)
     names, t = np.argsort(np.argsort(syms)), instants(bars.index)
-    src, dst, t, msg = sweep(r, w, np.arange(window, len(bars), every), t, top, names, float(min_abs))
+    src, dst, t, msg = correlation_edges(r, w, np.arange(window, len(bars), every), t, top, names, float(min_abs))
     return Events(src, dst, t, msg, tuple(syms), ('corr', 'abs_corr'))
 
 # %% ../../nbs/10_data/events.ipynb #86e699b9

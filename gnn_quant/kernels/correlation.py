@@ -4,21 +4,21 @@
 
 # %% auto #0
 __all__ = ['gram', 'mirror', 'centred', 'corr_into', 'weighted_corr', 'window_weights', 'strongest', 'threads', 'in_parts',
-           'sweep']
+           'correlation_edges']
 
 # %% ../../nbs/04_kernels/correlation.ipynb #30d10c02
 import sys
 from concurrent.futures import ThreadPoolExecutor
 import numba, numpy as np
 from ..core import BadParams
-from .simd import CODE, INLINE, LANES, bare, beaten, fill, held, larger, load, lowest, ones, plus, reach, sizes, store
+from .simd import CODE, INLINE, LANES, address, beaten, fill, keep_alive, larger, load_lanes, lowest, ones, plus, reach, absolute, store
 
 # %% ../../nbs/04_kernels/correlation.ipynb #f95000c8
 @numba.njit(**INLINE)
 def _tile(z, size, n, i, j, c):
     p = q = u = v = fill(0.)
     for s in range(0, size, n):
-        x = load(z, s + j)
+        x = load_lanes(z, s + j)
         p, q, u, v = plus(p, z[s + i], x), plus(q, z[s + i + 1], x), plus(u, z[s + i + 2], x), plus(v, z[s + i + 3], x)
     o = i * n + j
     store(c, o, p)
@@ -33,7 +33,7 @@ def _gram_rows(z, end, c):
     n = z.shape[1]
     i = max(0, end - 4)
     if n >= LANES:
-        rows, sums = bare(z.reshape(-1)), bare(c.reshape(-1))
+        rows, sums = address(z.reshape(-1)), address(c.reshape(-1))
         for j in range(0, end, LANES): _tile(rows, z.size, n, i, min(j, n - LANES), sums)
         return i
     c[i:end] = 0.
@@ -104,13 +104,13 @@ def _divide(c, o, var, k):
 def _lower_corr(r, w, z, c):
     "The lower triangle of the correlations"
     square, n = _centre(r, w, z), r.shape[1]
-    var, sums = np.empty(n), bare(c.reshape(-1))
+    var, sums = np.empty(n), address(c.reshape(-1))
     for k in range(0, n, 4):
         end = min(k + 4, n)
         first = _gram_rows(z, end, c)
         for i in range(first, end): var[i] = c[i, i] if c[i, i] > 1e-24 * square[i] else np.nan
-        for i in range(first, end): _divide(sums, i * n, bare(var), i)
-    held((var,))
+        for i in range(first, end): _divide(sums, i * n, address(var), i)
+    keep_alive((var,))
 
 # %% ../../nbs/04_kernels/correlation.ipynb #91931a39
 @numba.njit(**CODE)
@@ -153,7 +153,7 @@ def window_weights(
 def _bound(row, o, wide, top, peak):
     "A size that at least `top` entries other than the diagonal reach"
     p, low = fill(0.), 0.
-    for j in range(o, o + wide, LANES): p = larger(sizes(load(row, j)), p)
+    for j in range(o, o + wide, LANES): p = larger(absolute(load_lanes(row, j)), p)
     store(peak, 0, p)
     for k in range(LANES):
         if (ones(reach(p, peak[k])) > top) & (peak[k] > low): low = peak[k]
@@ -165,7 +165,7 @@ def _rank(m, size, who, names, place, best):
     "Write `who` to best, largest size first"
     total = 0.
     for q in range(0, m, LANES):
-        v, r = load(size, q), fill(0.)
+        v, r = load_lanes(size, q), fill(0.)
         for p in range(m): r = beaten(r, v, size[p])
         store(place, q, r)
     for p in range(m):
@@ -180,8 +180,8 @@ def _rank(m, size, who, names, place, best):
 @numba.njit(**INLINE)
 def _sixty_four(row, o, low):
     "Which of 64 entries reach a size, as bits"
-    p, q = reach(sizes(load(row, o)), low), reach(sizes(load(row, o + 16)), low)
-    u, v = reach(sizes(load(row, o + 32)), low), reach(sizes(load(row, o + 48)), low)
+    p, q = reach(absolute(load_lanes(row, o)), low), reach(absolute(load_lanes(row, o + 16)), low)
+    u, v = reach(absolute(load_lanes(row, o + 32)), low), reach(absolute(load_lanes(row, o + 48)), low)
     return p | (q << np.uint64(16)) | (u << np.uint64(32)) | (v << np.uint64(48))
 
 # %% ../../nbs/04_kernels/correlation.ipynb #2f97608c
@@ -221,7 +221,7 @@ def _space(n, top):
 def _memory(space):
     "The bare memory of the space, and how many candidates fit into it beside a padded store"
     rows, size, who, place, best = space
-    return bare(rows), len(size) - LANES, bare(size), bare(who), bare(place), bare(best)
+    return address(rows), len(size) - LANES, address(size), address(who), address(place), address(best)
 
 @numba.njit(**CODE)
 def _bring(c, a, b, lower, rows):
@@ -245,7 +245,7 @@ def strongest(
     "The most correlated neighbours of every node"
     n, wide, used, low = len(c), _wide(len(c)), 0, np.nextafter(min_abs, np.inf)
     top = min(top, n)
-    space, names = _space(n, top), bare(names)
+    space, names = _space(n, top), address(names)
     rows, full, size, who, place, best = _memory(space)
     src, dst = np.empty(n * top, np.int64), np.empty(n * top, np.int64)
     for i in range(n):
@@ -253,7 +253,7 @@ def strongest(
         m = _pick(rows, i % LANES * wide, wide - 8, i, top, names, low, full, size, who, place, best)
         for p in range(m): src[used + p], dst[used + p] = best[m - 1 - p], i
         used += m
-    held(space)
+    keep_alive(space)
     return src[:used], dst[:used]
 
 # %% ../../nbs/04_kernels/correlation.ipynb #fe949450
@@ -280,7 +280,7 @@ def in_parts(
 def _sweep(r, w, rows, t, top, names, low, src, dst, when, msg):
     "Edges of some refresh rows; how many there are"
     n, used, wide = r.shape[1], 0, _wide(r.shape[1])
-    z, c, space, names = np.empty((len(w), n)), np.empty((n, n)), _space(n, top), bare(names)
+    z, c, space, names = np.empty((len(w), n)), np.empty((n, n)), _space(n, top), address(names)
     near, full, size, who, place, best = _memory(space)
     for x in rows:
         _lower_corr(r[x - len(w) + 1:x + 1], w, z, c)
@@ -292,11 +292,11 @@ def _sweep(r, w, rows, t, top, names, low, src, dst, when, msg):
                 rho = near[o + best[p]]
                 src[used], dst[used], when[used], msg[used, 0], msg[used, 1] = best[p], i, t[x], rho, abs(rho)
                 used += 1
-    held(space)
+    keep_alive(space)
     return used
 
 # %% ../../nbs/04_kernels/correlation.ipynb #b9afdf77
-def sweep(
+def correlation_edges(
     r, # (T, N) float64 returns; NaN = not known
     w, # (W,) float64 weights of a window
     rows, # (S,) refresh rows, each at least W - 1

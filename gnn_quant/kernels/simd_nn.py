@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from .simd import CODE, I32, LANES, Lanes, spread, instruction, constant, is_flat, shuffled, place_of, spot_of, load, store, total
+from .simd import CODE, I32, LANES, Lanes, broadcast, instruction, constant, is_flat, shuffled, place_of, spot_of, load_lanes, store, total
 
 # %% ../../nbs/04_kernels/simd_nn.ipynb #40d3a386
 lanes = Lanes(types.float32)
@@ -47,7 +47,7 @@ SERIES = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6
 def exp_below(typing, v, most):
     "exp(v - most) where v <= most"
     def make(c, b, sig, args):
-        x, magic = b.fsub(args[0], spread(b, args[1])), 12582912.
+        x, magic = b.fsub(args[0], broadcast(b, args[1])), 12582912.
         tiny = b.fcmp_ordered('<', x, constant(VEC, -87.))
         x = b.select(tiny, constant(VEC, -87.), x)
         whole = _fma(b, x, constant(VEC, 1 / math.log(2)), constant(VEC, magic))
@@ -74,7 +74,7 @@ def tile_of(rows, cols):
         with cgutils.for_range(b, n) as loop:
             right = [b.load(place_of(context, b, sig.args[5], B, b.add(go(bt, loop.index, bstep), const(LANES * c))), align=4) for c in range(cols)]
             spot = lambda r: spot_of(context, b, sig.args[0], A, go(go(at, loop.index, step), const(r), row))
-            left = [spread(b, b.load(spot(r))) for r in range(rows)]
+            left = [broadcast(b, b.load(spot(r))) for r in range(rows)]
             for r, c, s in cells: b.store(_fma(b, left[r], right[c], b.load(s)), s)
         with b.if_else(add) as (yes, no):
             with yes:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..core import BadData, BadParams
 from ..data.events import Events
 from ..graph.sampling.neighbors import NeighborIndex, distinct
-from .train import Encoder
+from ..models.layers.encoder import Encoder
 from .attention import Ties, age_attention
 
 # %% ../../nbs/46_linkpred/tgat.ipynb #221d1906

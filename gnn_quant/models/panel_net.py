@@ -12,7 +12,7 @@ from torch import nn
 from ..core import BadParams, instants
 from ..graph.sampling.per_relation import slot_types
 from .base import PanelModel
-from ..training.losses import LOSSES, check_weights, horizon_loss, outputs_of
+from ..training.losses import LOSSES, check_loss_weights, horizon_loss, outputs_of
 from ..training.task import Scaler, as_scores, feature_array, input_names, label_ranks, rank_ic, symbols_of
 from ..training.loop import Schedule, as_schedule, fit_network, steady
 
@@ -87,7 +87,7 @@ class PanelNet(PanelModel):
     def _slots(self): return self.how.neighbors * max(1, len(self.types))
 
     def _learn(self, x, events, ys, train, valid, checkpoint, progress):
-        check_weights(self.how.horizon_weights, len(ys))
+        check_loss_weights(self.how.horizon_weights, len(ys))
         self.scale = Scaler.fit(feature_array(x.loc[train]))
         self.msg_scale = message_scaler(events, train) if self.reads_graph else None
         self.types = slot_types(events, train[-1]) if self.reads_graph else ()

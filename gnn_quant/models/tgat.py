@@ -12,7 +12,7 @@ import numpy as np, pandas as pd, torch
 from torch import nn
 from ..core import BadData, BadParams
 from ..data.events import Events
-from ..graph.rewire import moved, rewire
+from ..graph.rewire import rewired_share, rewire
 from .layers.attention import TemporalAttention
 from ..training.losses import LOSSES, horizon_loss, log_variance, outputs_of
 from .panel import Hop, Panel, Wiring, as_device, cast, run_rows
@@ -158,7 +158,7 @@ class TGAT(PanelNet):
         if self.how.compile: net.compile(dynamic=True)
         return net
     def _learn(self, x, events, *rest):
-        if self.how.rewired and moved(events, rewire(events, self.how.seed)) == 0:
+        if self.how.rewired and rewired_share(events, rewire(events, self.how.seed)) == 0:
             raise BadData(f'{self.name}: none of {len(events)} events can get another partner, so this twin is the model itself. '
                           'Use events of which several share an instant, among at least 3 names.')
         return super()._learn(x, events, *rest)

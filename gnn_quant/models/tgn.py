@@ -13,7 +13,7 @@ from ..core import BadParams, query_instants
 from ..graph.sampling.per_relation import SlotIndex
 from .layers.attention import TemporalAttention
 from .graphmixer import FixedTime, mean_of
-from ..linkpred.train import Encoder
+from .layers.encoder import Encoder
 from .panel_net import NetParams, PanelNet, with_mask
 from ..training.loop import feature_array
 

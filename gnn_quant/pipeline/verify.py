@@ -135,8 +135,8 @@ def other_code(
 
 def _steady():
     import torch
-    from gnn_quant.settings import load
-    torch.set_num_threads(load().threads)
+    from gnn_quant.settings import load_settings
+    torch.set_num_threads(load_settings().threads)
 
 # %% ../../nbs/84_pipeline/verify.ipynb #d295919d
 def check_audit(

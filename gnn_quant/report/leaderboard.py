@@ -11,7 +11,7 @@ import numpy as np, pandas as pd
 from ..core import BadData, frame_hash
 from ..data.bars import fill_field, symbols
 from ..stats.ic import common_cells, daily_ic, graph_sentence, hac_t
-from ..evidence.leaderboard import Task
+from ..evidence.leaderboard import LeaderboardTask
 from ..graph.relations import relation_types
 from ..market import Costs
 from .charts import colours, grown, learning_chart, to_svg
@@ -69,7 +69,7 @@ def intervals_words(
 
 # %% ../../nbs/80_report/leaderboard.ipynb #b6ba5d03
 def what_ran(
-    task: Task, # of `evidence.leaderboard`
+    task: LeaderboardTask, # of `evidence.leaderboard`
     costs: Costs | None = None, # of the table after costs
     **more, # further facts, name -> number, text, list or dict, such as networks=dict(width=16); None is left out
 ) -> dict: # name -> words
@@ -97,7 +97,7 @@ def rates_words(
 # %% ../../nbs/80_report/leaderboard.ipynb #8a59f24a
 def later_table(
     scores: dict, # rung -> list of (T, N) Scores
-    task: Task, # with `later`
+    task: LeaderboardTask, # with `later`
 ) -> pd.DataFrame: # one row a rung: rank IC, that of one row later, and t (HAC) of the latter
     "Rank IC of the same decisions filled one row later; `BadData` for a task that has no such labels"
     if task.later is None: raise BadData(f'later_table: {task.name} is filled at the next row already. Leave the table out.')

@@ -16,7 +16,7 @@ from ..core import BadParams, BadSettings, GnnQuantError, RunFailed, StoreError
 from .folders import STAGING, Run, hold, list_runs, new_id, read_run, use_run, write_manifest
 from .parameters import Param, check_params, parameters, read_notebook
 from .provenance import code_hash, git_state, notebook_hash, package_hash, versions
-from .trials import UNCOUNTED, Identity, content, digest, journal_path, models_of, left_returns, note_end, note_start, trial_keys, trials_so_far
+from .trials import UNCOUNTED, Identity, model_frames, digest, journal_path, models_of, left_returns, note_end, note_start, trial_keys, trials_so_far
 from .warm import WarmKernels
 from ..settings import Settings
 from ..storage.files import file_hash, plain, read_frame, read_json, utc_now, write_json, write_text
@@ -92,7 +92,7 @@ def config_of(
 ) -> str: # 64 hex digits
     "Hash of everything that decides the result: code, package, parameters, content of what it builds on"
     own = {k: v for k, v in job.params.items() if not k.endswith('_run')}
-    return digest([code_hash(job.nb), package_hash(), own, {k: content(r) for k, r in job.above.items()}])
+    return digest([code_hash(job.nb), package_hash(), own, {k: model_frames(r) for k, r in job.above.items()}])
 
 # %% ../../nbs/82_runs/engine.ipynb #282f02b2
 def _models(job): return list(job.identity.models) if job.identity else models_of(job.params, job.above)
@@ -404,8 +404,8 @@ def run(
     warm: WarmKernels | None = None, # fork the kernel there
 ) -> Run: # finished, at its place under `reports/`
     "Run a notebook; `BadParams` before anything is started, `RunFailed` naming the cell when it does not reach its end"
-    from gnn_quant.settings import load
-    job = prepare(name_or_path, params or {}, settings or load(), text, identity, warm)
+    from gnn_quant.settings import load_settings
+    job = prepare(name_or_path, params or {}, settings or load_settings(), text, identity, warm)
     folder, manifest, lock = open_staging(job)
     begun, bar = time.monotonic(), not quiet if quiet is not None else sys.stderr.isatty() and not on_line
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from ..core import BadData, BadParams, frame_hash
 from .folders import Run, get_frame, upstream, use_run
-from ..settings import Settings, load
+from ..settings import Settings, load_settings
 from ..storage.files import file_hash, plain, write_bytes, write_frame, write_json, write_text
 
 # %% ../../nbs/82_runs/workbench.ipynb #ac8b0846
@@ -22,7 +22,7 @@ def project(
     "Settings of the project that a folder lies in"
     here = Path(folder).absolute()
     home = next((p for p in (here, *here.parents) if (p / 'nbs/runs').is_dir()), here)
-    s = load(home, **overrides)
+    s = load_settings(home, **overrides)
     return s.model_copy(update={k: home / getattr(s, k) for k in ('data_dir', 'reports_dir', 'notebooks_dir')})
 
 # %% ../../nbs/82_runs/workbench.ipynb #0a742554

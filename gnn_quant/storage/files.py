@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['write_bytes', 'write_text', 'plain', 'write_json', 'read_json', 'file_hash', 'one_nan', 'write_frame', 'read_frame',
-           'Entry', 'utc_now', 'save', 'load', 'catalog']
+           'FrameVersion', 'utc_now', 'save', 'load', 'catalog']
 
 # %% ../../nbs/02_storage/files.ipynb #1c3f9cfd
 import contextlib, difflib, errno, fcntl, hashlib, json, math, os, re, secrets
@@ -190,7 +190,7 @@ def read_frame(
 
 # %% ../../nbs/02_storage/files.ipynb #6cc9c1d2
 @dataclass(frozen=True)
-class Entry:
+class FrameVersion:
     "One version of a named frame"
     name: str
     hash: str # `core.frame_hash`, 64 hex digits
@@ -214,7 +214,7 @@ def _home(root, name):
 def _entries(home):
     path = home / 'manifest.json'
     if not path.is_file(): return []
-    try: return [Entry(name=home.name, **v) for v in read_json(path)['versions']]
+    try: return [FrameVersion(name=home.name, **v) for v in read_json(path)['versions']]
     except (TypeError, KeyError) as e: raise StoreError(f'store: {path}: not a manifest ({e}). Restore it from a copy.') from e
 
 # %% ../../nbs/02_storage/files.ipynb #ec557786
@@ -241,14 +241,14 @@ def save(
     asof, # date or instant up to which the content is known
     source: str, # where it came from, in words
     notes: dict | None = None, # anything small worth keeping beside it
-) -> Entry:
+) -> FrameVersion:
     "Keep a version of a named frame; the same content as the newest version gives that version back"
     home, when, h = _home(root, name), _stamp(asof), frame_hash(one_nan(df))
     with _locked(home):
         old = _entries(home)
         if not _whole(home / f'{h[:12]}.parquet', h): write_frame(df, home / f'{h[:12]}.parquet')
         if old and old[-1].hash == h: return old[-1]
-        new = Entry(name, h, when, str(source), *df.shape, utc_now(), plain(notes or {}, f'store: {name}: notes'))
+        new = FrameVersion(name, h, when, str(source), *df.shape, utc_now(), plain(notes or {}, f'store: {name}: notes'))
         write_json(dict(versions=[{k: v for k, v in asdict(e).items() if k != 'name'} for e in [*old, new]]), home / 'manifest.json')
     return new
 
@@ -269,7 +269,7 @@ def load(
     root: str | Path,
     name: str,
     version: str | None = None, # at least 4 leading digits of a version's hash; None is the newest
-) -> tuple[pd.DataFrame, Entry]:
+) -> tuple[pd.DataFrame, FrameVersion]:
     "A version of a named frame and its manifest entry; `StoreError` when there is none, or its content is not what was saved"
     home = _home(root, name)
     all_ = _entries(home)
@@ -287,6 +287,6 @@ def _names(root): return sorted(p.parent.name for p in Path(root).glob('*/manife
 # %% ../../nbs/02_storage/files.ipynb #c78553d7
 def catalog(
     root: str | Path,
-) -> list[Entry]: # names in order, each from oldest to newest version
+) -> list[FrameVersion]: # names in order, each from oldest to newest version
     "Everything that was saved under a folder"
     return [e for n in _names(root) for e in _entries(Path(root) / n)]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'enough', 'ic_loss', 'mse_loss', 'pairwise_loss', 'log_variance', 'nll_loss', 'outputs_of', 'as_targets',
-           'span_of', 'horizon_loss', 'check_weights']
+           'span_of', 'horizon_loss', 'check_loss_weights']
 
 # %% ../../nbs/40_training/losses.ipynb #35c609b6
 import torch
@@ -142,7 +142,7 @@ def horizon_loss(
     return (torch.stack(parts) * told).sum(0) / told.sum(0).clamp(min=1e-12)
 
 # %% ../../nbs/40_training/losses.ipynb #160e5718
-def check_weights(
+def check_loss_weights(
     weights: tuple, # one positive number a horizon; () = all the same
     targets: int,
 ) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from gnn_quant.models.graphmixer import MixerLinks
 from gnn_quant.linkpred.train import LinkNet, LinkSchedule, fit_links, link_row, score_links, task_name
-from gnn_quant.linkpred.data import PARTS, edge_bank, make_task, read_contacts
+from gnn_quant.linkpred.data import LINK_PARTS, edge_bank, make_link_task, read_contacts
 from gnn_quant.linkpred.tgat import TGATEncoder
 from gnn_quant.models.tgn import MemoryLinks
 from gnn_quant.training.loop import load_checkpoint, steady
@@ -35,15 +35,15 @@ def trained(make, task, how, path, seed, read):
 
 
 def rows(names, seeds, how, home, read):
-    task = make_task(read_contacts(DATA).events)
-    yield dict(model='EdgeBank', seed=0, ended=True) | link_row({p: edge_bank(task, p) for p in PARTS[1:]})
+    task = make_link_task(read_contacts(DATA).events)
+    yield dict(model='EdgeBank', seed=0, ended=True) | link_row({p: edge_bank(task, p) for p in LINK_PARTS[1:]})
     for m in names:
         for seed in range(seeds):
             found = trained(encoders(task)[m], task, how, home / f'{m}_seed{seed}.ckpt', seed, read)
             if found is None: continue
             net, history, wait = found
             ended = wait >= how.patience or len(history) >= LinkSchedule().epochs
-            yield dict(model=NAMES[m], seed=seed, epochs=len(history), best_epoch=int(history['ap'].idxmax()) + 1, ended=ended) | link_row({p: score_links(net, task, p) for p in PARTS[1:]})
+            yield dict(model=NAMES[m], seed=seed, epochs=len(history), best_epoch=int(history['ap'].idxmax()) + 1, ended=ended) | link_row({p: score_links(net, task, p) for p in LINK_PARTS[1:]})
 
 
 def main():

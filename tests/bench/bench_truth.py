@@ -9,7 +9,7 @@ import pandas as pd
 from gnn_quant.data.sources.sp500_daily import load_adjusted
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, past_max
 from gnn_quant.stats.ic import graph_sentence
-from gnn_quant.evidence.leaderboard import (RANKING_FEATURES, Task, cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task,
+from gnn_quant.evidence.leaderboard import (RANKING_FEATURES, LeaderboardTask, cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task,
                                        run_ladder, seed_average, task_events)
 from gnn_quant.market import Costs
 from gnn_quant.training.walk_forward import Fold
@@ -66,7 +66,7 @@ def fixed_rows(rs, task, home):
            'minus one-day return': full(-own), 'minus (one-day return - industry mean)': full(-(own - industry_mean(own, rs.industry)))}
     for label, divide, px in ((LEAKY, full_max, rs.published), ('published inputs, past maximum: ', past_max, close)):
         b = rs.blocks(2)
-        t = Task(task.name, task.bars, published_inputs(px, divide), task_events(rs.bars, ('group',), rs.industry), y, [Fold(b['train'], b['valid'], b['test'])])
+        t = LeaderboardTask(task.name, task.bars, published_inputs(px, divide), task_events(rs.bars, ('group',), rs.industry), y, [Fold(b['train'], b['valid'], b['test'])])
         rungs = ('lightgbm',) if label == LEAKY else ('ridge', 'lightgbm', 'ridge_graph', 'lightgbm_graph')
         done = run_ladder(t, {label + m: (m, {}) for m in rungs}, (0,), home / 'fixed')
         out |= done.scores
@@ -89,7 +89,7 @@ def nasdaq(names, seeds, home, tell):
     task = ranking_task(rs, edges=EDGES, top=TOP)
     done, history = climb(task, names, seeds, home, tell)
     scores = fixed_rows(rs, task, home)
-    wide = Task(task.name, task.bars, task.x, task_events(rs.bars, ('group',), rs.industry), task.y, task.folds)
+    wide = LeaderboardTask(task.name, task.bars, task.x, task_events(rs.bars, ('group',), rs.industry), task.y, task.folds)
     whole = [m for m in ('group_reversal', 'ridge_graph', 'lightgbm_graph') if m in names]
     if whole: scores |= run_ladder(wide, {f'{m}, whole industry': (m, {}) for m in whole}, tuple(range(seeds)), home / 'whole').scores
     return task, mixed(scores | done), history

@@ -15,8 +15,8 @@ def data(path):
     import numpy as np
     from dataclasses import replace
     from gnn_quant.data.events import Events
-    from gnn_quant.linkpred.data import make_task, read_contacts
-    task = make_task(read_contacts(path).events)
+    from gnn_quant.linkpred.data import make_link_task, read_contacts
+    task = make_link_task(read_contacts(path).events)
     e = task.events
     return task, replace(task, events=Events(e.src, e.dst, e.t, np.zeros((len(e), 172), np.float32), e.symbols, tuple(f'm{i}' for i in range(172))))
 
@@ -37,9 +37,9 @@ def sides(task, dropout, padded):
 def batch(task, number):
     "Contacts, strangers and instants of one training batch"
     import numpy as np
-    from gnn_quant.linkpred.train import batches
+    from gnn_quant.linkpred.train import batch_slices
     from gnn_quant.linkpred.data import fresh_strangers
-    (src, dst, t), rows = task.edges('train'), batches(task, 'train')[number]
+    (src, dst, t), rows = task.edges('train'), batch_slices(task, 'train')[number]
     return [x[rows].astype(np.int64) for x in (src, dst, fresh_strangers(task, 0, 0), t)]
 
 

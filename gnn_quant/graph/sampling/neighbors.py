@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from ...core import BadData, BadParams
 from ...data.events import Events, whole_number
 from ...kernels.correlation import in_parts, threads
-from ...kernels.simd import I32, INLINE, bare, held, instruction, past, spot_of
+from ...kernels.simd import I32, INLINE, address, keep_alive, instruction, past, spot_of
 
 # %% ../../../nbs/30_graph/sampling/neighbors.ipynb #131d406d
 @dataclass(frozen=True, eq=False)
@@ -106,8 +106,8 @@ def _draw(flat, first, c, key, pick, k, o, nbr, when, event):
 @numba.njit(cache=True, nogil=True)
 def _answer(start, count, slab, nodes, times, k, uniform, seed, nbr, when, event, mask):
     room, n, root = np.empty(k + GROUP, np.int64), len(nodes), mix(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
-    start, count, flat, nodes, times = bare(start), bare(count), bare(slab.reshape(-1)), bare(nodes), bare(times)
-    nbr, when, event, mask, pick = bare(nbr), bare(when), bare(event), bare(mask), bare(room)
+    start, count, flat, nodes, times = address(start), address(count), address(slab.reshape(-1)), address(nodes), address(times)
+    nbr, when, event, mask, pick = address(nbr), address(when), address(event), address(mask), address(room)
     seen = past(pick, k)
     for lo in range(0, n, GROUP):
         hi = min(lo + GROUP, n)
@@ -122,7 +122,7 @@ def _answer(start, count, slab, nodes, times, k, uniform, seed, nbr, when, event
                 _draw(flat, first, c, mix(mix(root ^ np.uint64(nodes[i])) + np.uint64(times[i])), pick, k, i * k, nbr, when, event)
                 for q in range(i * k, i * k + k): mask[q] = True
             else: _copy(flat, first + c, min(k, c), k, times[i], i * k, nbr, when, event, mask)
-    held((room,))
+    keep_alive((room,))
 
 # %% ../../../nbs/30_graph/sampling/neighbors.ipynb #266761f6
 def check_queries(
