@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNHASHED', 'canonical_text', 'without', 'flat_paths', 'differences', 'stand_ins', 'Experiment']
 
-# %% ../../nbs/84_pipeline/config.ipynb #a667645b
+# %% ../../nbs/84_pipeline/config.ipynb #64ed7880
 import hashlib, json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from .experiment_problems import put_path, refuse, text_value, type_at
 from .sections import CostsConfig, DataConfig, EvidenceConfig, FeaturesConfig, GraphConfig, ModelConfig, ModelLine
 from .sections import PortfolioConfig, Section, SignalsConfig, SplitConfig, TargetConfig, TrainingConfig, dump, model_lines
 from .toml_text import read_toml, to_toml
-from ..settings import Settings, load as load_settings
+from ..settings import Settings, load_settings
 
 # %% ../../nbs/84_pipeline/config.ipynb #54a8c7a0
 UNHASHED = ('name', 'training.jobs', 'training.tensorboard') # change no result
@@ -176,36 +176,10 @@ def _stated(data, path): # also where something stands there that is no table: i
         data = data[k]
     return True
 
-# %% ../../nbs/84_pipeline/config.ipynb #e322d852
-class Experiment(_Values):
-    """Every setting of a day's work, frozen and checked.
-
-    Parameters
-    ----------
-    name : str
-        What it is called; no part of the hash.
-    data, features, graph, target, split, training, signals, portfolio, costs, evidence : dict or Section
-        Settings by section. Lengths are in rows of the bars, costs in basis points.
-    models : list of dict
-        Models by name, with `seeds`, `ablations` and any option of the model.
-
-    Raises
-    ------
-    BadParams
-        An unknown key, a wrong type or a contradiction; every one is listed with its path.
-
-    Examples
-    --------
-    >>> Experiment().with_(costs=dict(slippage_bp=10)) == Experiment().set('costs.slippage_bp', 10)
-    True
-    """
-    def __init__(self, **given):
-        try: super().__init__(**given)
-        except ValidationError as e: refuse(problems_of(e, given, _Sections))
-        else: refuse(contradictions(self))
-
+# %% ../../nbs/84_pipeline/config.ipynb #4f694aa4
+class _Files(_Values):
     @classmethod
-    def load(cls, ref: str | Path, settings: Settings | None = None) -> 'Experiment':
+    def load(cls, ref: str | Path, settings: Settings | None = None):
         """An experiment by name, path or TOML text.
 
         Parameters
@@ -233,12 +207,40 @@ class Experiment(_Values):
         return cls.loads(*find_experiment(ref, settings), settings)
 
     @classmethod
-    def loads(cls, text: str, where: str = 'experiment', settings: Settings | None = None) -> 'Experiment':
+    def loads(cls, text: str, where: str = 'experiment', settings: Settings | None = None):
         "An experiment from a TOML text; `where` is the file or name that errors begin with"
         data = migrate(read_toml(text, where), where)
         if where != 'experiment': data = dict(name=Path(where).stem) | data
         try: return cls(**(stand_ins(data, settings) if settings else data))
         except BadParams as e: raise BadParams(f"{where}{str(e).removeprefix('experiment')}") from None
+
+# %% ../../nbs/84_pipeline/config.ipynb #f15eeebb
+class Experiment(_Files):
+    """Every setting of a day's work, frozen and checked.
+
+    Parameters
+    ----------
+    name : str
+        What it is called; no part of the hash.
+    data, features, graph, target, split, training, signals, portfolio, costs, evidence : dict or Section
+        Settings by section. Lengths are in rows of the bars, costs in basis points.
+    models : list of dict
+        Models by name, with `seeds`, `ablations` and any option of the model.
+
+    Raises
+    ------
+    BadParams
+        An unknown key, a wrong type or a contradiction; every one is listed with its path.
+
+    Examples
+    --------
+    >>> Experiment().with_(costs=dict(slippage_bp=10)) == Experiment().set('costs.slippage_bp', 10)
+    True
+    """
+    def __init__(self, **given):
+        try: super().__init__(**given)
+        except ValidationError as e: refuse(problems_of(e, given, _Sections))
+        else: refuse(contradictions(self))
 
     @property
     def lines(self) -> tuple[ModelLine, ...]: return model_lines(self.models, self.training) # models and their ablations
