@@ -164,7 +164,7 @@ def judged(
     own, tests = moments(r.returns), permutations(r, kinds, draws, seed)
     d = deflated_sharpe(own, r.trials.effective, r.trials.sharpe_sd)
     m |= dict(permutation_p=max_p([getattr(t, 'p', float('nan')) for t in tests.values()]), deflated_sharpe=d.dsr, probabilistic_sharpe=d.psr, min_track_record=min_track_record(own))
-    out = replace(r, metrics=m, evidence=dict(permutation=tests, deflated=d, intervals=ledger_intervals(r.ledger, draws=draws, seed=seed, periods=year)))
+    out = replace(r, metrics=m, evidence=dict(permutation=tests, deflated=d, intervals=ledger_intervals(r.ledger, draws=draws, seed=seed, year=year)))
     return replace(out, metrics=m | dict(is_significant=out.is_significant))
 
 def max_p(p): return float(np.max(p)) if len(p) else float('nan') # NaN where any is
@@ -236,7 +236,7 @@ def comparison(
     first = next(iter(results.values()))
     j = common({n: r.ledger for n, r in results.items()})
     rows = {n: (metrics(replace(r.ledger, start=j.before), year=year) if n in j.ret else {}) | {k: r.metrics[k] for k in (*UNKNOWN, 'capacity', 'is_significant')} for n, r in results.items()}
-    for g in sharpe_gaps(j.ret, draws, seed=seed, periods=year) if first.name in j.ret else []:
+    for g in sharpe_gaps(j.ret, draws, seed=seed, year=year) if first.name in j.ret else []:
         rows[g.peer] |= dict(diff=-g.diff, lo=-g.hi, hi=-g.lo, side=dict(ahead='behind', behind='ahead').get(g.side, g.side))
     x = pd.DataFrame.from_dict(rows, orient='index').reindex(columns=list(COMPARED)).rename_axis('strategy')
     name, base = _base(first.bars, j, results)

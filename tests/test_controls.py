@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings as hyp, strategies as st
 
-from gnn_quant.core import BadData, BadParams, peeks
+from gnn_quant.core import BadData, BadParams, RunFailed, peeks
 from gnn_quant.evidence.controls import ROWS, control_words, controls, heard_score, planted_labels, score_ic, shuffled_labels, normal_scores
 from gnn_quant.stats.ic import daily_ic
 from gnn_quant.evidence.planted import planted_models, planted_task
@@ -183,3 +183,18 @@ def test_a_model_that_counts_edges_is_found_out_by_rewiring():
                                        (BadData, dict(fold=Fold(TASK.fold.train, TASK.fold.valid, TASK.fold.test[:10])))], ids=range(7))
 def test_controls_refuse_what_they_cannot_ask(error, how):
     with pytest.raises(error): controls(**(ASK | dict(model='ridge') | how))
+
+
+def test_several_trainings_at_a_time_change_no_bit():
+    one, two = (controls('ridge_graph', **(ASK | dict(seeds=(0, 1), jobs=k))) for k in (1, 2))
+    assert one.equals(two) and one['rank_ic'].notna().sum() >= 4
+
+
+def test_a_training_that_is_killed_ends_the_controls_with_an_error():
+    import os, signal
+    here = os.getpid()
+    class Fatal(RidgeGraph):
+        def fit(self, *a):
+            if os.getpid() != here: os.kill(os.getpid(), signal.SIGKILL)
+            return super().fit(*a)
+    with pytest.raises(RunFailed, match="jobs=1"): ask(lambda seed: Fatal(), jobs=2)

@@ -227,15 +227,15 @@ def test_an_improved_figure_is_found_and_named(sheet, remade, path, value, monke
 
 def test_an_improved_table_is_found_and_named(sheet, remade, monkeypatch):
     monkeypatch.setattr(kept, 'again', lambda run: remade)
-    file = sheet.path / 'stats.bootstrap.parquet'
+    file = sheet.path / 'evidence.bootstrap.parquet'
     was = read_frame(file)
     better = was.copy()
     better.loc['sharpe', 'lo'] = .5
     try:
         h = write_frame(better, file)
-        found = check_evidence(replace(sheet, manifest=sheet.manifest | dict(frames=sheet.frames | {'stats.bootstrap': h})))
+        found = check_evidence(replace(sheet, manifest=sheet.manifest | dict(frames=sheet.frames | {'evidence.bootstrap': h})))
     finally: write_frame(was, file)
-    assert len(found) == 1 and 'stats.bootstrap, lo, row sharpe: 0.5 is written' in found[0]
+    assert len(found) == 1 and 'evidence.bootstrap, lo, row sharpe: 0.5 is written' in found[0]
 
 
 def test_flat_names_every_leaf():

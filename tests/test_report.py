@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gnn_quant.backtest.engine import ledger_returns, return_metrics
+from gnn_quant.backtest.engine import ledger_returns
+
+from gnn_quant.stats.performance import return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.evidence.collect import Case, Evidence, gather
-from gnn_quant.stats.paired import Gap, sharpe, sharpe_draws, sharpe_gaps
+from gnn_quant.stats.paired import Gap, sharpe_draws, sharpe_gaps
+from gnn_quant.stats.performance import sharpe
 from gnn_quant.stats.ic import stationary_rows
 from gnn_quant.evidence.trials import Count, count, recorded, trial_returns
 from gnn_quant.data.target import make_target

@@ -10,7 +10,9 @@ from scipy.special import ndtr
 from scipy.stats import kurtosis, norm, skew
 from statsmodels.stats.multitest import multipletests
 
-from gnn_quant.backtest.engine import backtest, drawdown, drawdown_rows, metrics, return_metrics
+from gnn_quant.backtest.engine import backtest, metrics
+
+from gnn_quant.stats.performance import drawdown, drawdown_rows, return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.backtest.engine import ledger_intervals
 from gnn_quant.stats.bootstrap import FIGURES, block_length, intervals, natural_block, paired, resampled_figures
@@ -209,7 +211,7 @@ def test_figures_of_drawn_histories_are_those_of_the_backtest(seed, n, block, pe
     from gnn_quant.stats.ic import stationary_rows
     r = fat(n, seed)
     r[np.random.default_rng(seed).random(n) < .2] = 0.
-    f = resampled_figures(r, draws=3, block=block, seed=seed, periods=periods)
+    f = resampled_figures(r, draws=3, block=block, seed=seed, year=periods)
     for k, rows in enumerate([np.arange(n), *stationary_rows(n, 3, block, np.random.default_rng(seed))]):
         with np.errstate(all='ignore'): want = by_hand(r.to_numpy()[rows], periods)
         got = f.iloc[k]

@@ -13,6 +13,7 @@ from ..core import BadData, BadParams
 from ..data.bars import fill_price
 from ..data.calendar import rows_a_year
 from ..kernels.accounting import Fees, account_sums, as_book, permuted_rows
+from ..stats.performance import mean_over_spread
 from ..market import Costs, check_weights, simulate
 
 # %% ../../nbs/75_backtest/permutation.ipynb #a0561b52
@@ -129,8 +130,9 @@ def permutation_test(
     shift, label = _plan(kind, int(draws), rows, memory, seed)
     a = pd.DataFrame(_traded(weights, bars, costs, shift, label, year), columns=list(COLUMNS))
     a = a.assign(shift=shift, relabel=label)
-    sd, own = a['deviation'].where(a['deviation'] > 0), a['mean'] / a['deviation'].where(a['deviation'] > 0)
-    s = (own if statistic == 'net' else own + a['cost'] / sd - (a['cost'] / sd)[0]).to_numpy()
+    own = mean_over_spread(a['mean'], a['deviation'])
+    risk = a['cost'] / a['deviation'].where(own.notna())
+    s = (own if statistic == 'net' else own + risk - risk[0]).to_numpy()
     return Permuted(float(own[0]), s[1:], p_value(float(own[0]), s[1:]), kind, statistic, memory, a, year)
 
 # %% ../../nbs/75_backtest/permutation.ipynb #9203d902

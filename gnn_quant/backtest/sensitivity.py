@@ -12,6 +12,7 @@ import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..data.bars import fields, fill_field
 from .engine import backtest, ledger_returns, metrics
+from ..stats.performance import sharpe, year_of
 from ..market import Costs, Ledger, check_weights
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #d547d304
@@ -21,7 +22,7 @@ COLUMNS = ('annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'max_dr
 def scenario_table(
     ledgers: dict, # label -> Ledger, all on the same rows
     name: str, # of the index
-    year: int = 252, # rows a year
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # a row a scenario; columns as in `backtest.engine.metrics`
     "Metrics of several ledgers on their common rows"
     start = max(led.start for led in ledgers.values())
@@ -35,11 +36,11 @@ def cost_curve(
     costs: Costs = Costs(), # what is not commission or slippage is kept
     bp: tuple = (0, 1, 2, 5, 10, 20, 50), # one way, basis points of the traded notional
     cash: float = 1e6,
-    year: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # index bp; a row a cost level
     "Metrics at several costs of trading"
     if not len(bp): raise BadParams('cost_curve: bp is empty. Pass at least one cost in basis points.')
-    return scenario_table({b: backtest(weights, bars, replace(costs, commission=b * 1e-4, slippage=0.), cash) for b in bp}, 'bp', year)
+    return scenario_table({b: backtest(weights, bars, replace(costs, commission=b * 1e-4, slippage=0.), cash, year) for b in bp}, 'bp', year)
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #e297d250
 def delay_curve(
@@ -48,14 +49,14 @@ def delay_curve(
     costs: Costs = Costs(),
     delays: tuple = (0, 1, 2), # rows that the weights come late
     cash: float = 1e6,
-    year: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # index 't+1', 't+2', ...: the row at which a decision of row t is filled
     "Metrics when the orders come late; `BadParams` for a delay that would look ahead"
     check_weights(weights, bars)
     for d in delays:
         if isinstance(d, bool) or d != int(d) or d < 0: raise BadParams(f'delay_curve: a delay of {d!r} rows. Pass whole rows of 0 or more: a negative one would trade before the decision.')
     if not len(delays): raise BadParams('delay_curve: delays is empty. Pass at least one, such as 0.')
-    return scenario_table({f't+{int(d) + 1}': backtest(weights.shift(int(d)), bars, costs, cash) for d in delays}, 'filled', year)
+    return scenario_table({f't+{int(d) + 1}': backtest(weights.shift(int(d)), bars, costs, cash, year) for d in delays}, 'filled', year)
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #3bd805c6
 def vanished(
@@ -105,13 +106,13 @@ def survivorship(
     draws: int = 20, # of the invented deaths
     seed: int = 0,
     cash: float = 1e6,
-    year: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # a row a scenario; columns of `backtest.engine.metrics` and `vanished`, the names concerned (a mean in the last row)
     "Metrics under several fates of the names that vanish; NaN where none did"
     if not 0 <= hazard < 1 or draws < 1 or not len(ends): raise BadParams(f'survivorship: hazard={hazard!r}, draws={draws!r}, ends={ends!r}. Pass a yearly share below 1, at least one draw and one end.')
     check_weights(weights, bars)
-    gone, start = vanished(bars), backtest(weights, bars, costs, cash).start
-    one = lambda w, b: scenario_table(dict(x=replace(backtest(w, b, costs, cash), start=start)), 'scenario', year).iloc[0]
+    gone, year, start = vanished(bars), year_of(bars, year), backtest(weights, bars, costs, cash, year).start
+    one = lambda w, b: scenario_table(dict(x=replace(backtest(w, b, costs, cash, year), start=start)), 'scenario', year).iloc[0]
     rows, unknown = {'as is': one(weights, bars)}, pd.Series(np.nan, list(COLUMNS))
     for e in ends: rows[f'vanished at {e:+.0%}'] = one(weights, with_ends(bars, gone, e)) if len(gone) else unknown
     rows['survivors only'] = one(*_survivors(weights, bars, gone)) if 0 < len(gone) < weights.shape[1] else unknown
@@ -152,11 +153,11 @@ def capacity_curve(
     bars: pd.DataFrame, # (T, F*N) with Volume in shares
     costs: Costs = Costs(), # impact 0 counts as 1
     cash: tuple = (1e5, 1e6, 1e7, 1e8, 1e9), # currency at the start
-    year: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # index equity; a row an account
     "Metrics of accounts of several sizes"
     if not len(cash): raise BadParams('capacity_curve: cash is empty. Pass at least one account.')
-    return scenario_table({c: backtest(weights, bars, _sized(costs), c) for c in cash}, 'equity', year)
+    return scenario_table({c: backtest(weights, bars, _sized(costs), c, year) for c in cash}, 'equity', year)
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #232b8884
 def capacity(
@@ -165,20 +166,18 @@ def capacity(
     costs: Costs = Costs(), # impact 0 counts as 1
     top: float = 1e14, # currency; beyond it the answer is inf
     digits: float = .01, # relative
-    year: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.Series: # half, whole: account at the start at which half of the Sharpe ratio, and all of the mean return, is gone; 0 = nothing to lose, NaN = no Volume
     "How large an account the impact of its own orders leaves something for"
     if 'Volume' not in fields(bars) or bars['Volume'].isna().all(axis=None): return pd.Series(np.nan, ['half', 'whole'], name='capacity')
     known, shares = {}, dict(half=.5, whole=0.)
-    def sharpe(c):
-        if c not in known: known[c] = _row_sharpe(ledger_returns(backtest(weights, bars, _sized(costs), c)))
+    def of(c):
+        if c not in known: known[c] = sharpe(ledger_returns(backtest(weights, bars, _sized(costs), c, year)), 1)
         return known[c]
-    if not sharpe(1.) > 0: return pd.Series(0., list(shares), name='capacity')
-    return pd.Series({k: _root(lambda c: sharpe(c) - x * sharpe(1.), top, digits) for k, x in shares.items()}, name='capacity')
+    if not of(1.) > 0: return pd.Series(0., list(shares), name='capacity')
+    return pd.Series({k: _root(lambda c: of(c) - x * of(1.), top, digits) for k, x in shares.items()}, name='capacity')
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #69af330f
-def _row_sharpe(r): return float(r.mean() / r.std()) if r.std() > 0 else -np.inf
-
 def _root(gain, top, digits): # account above 1 at which a gain that falls is used up
     lo, hi = 1., 10.
     while gain(hi) > 0:

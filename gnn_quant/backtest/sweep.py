@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from numba import njit
 from ..core import BadData, BadParams
 from ..data.bars import check_bars, fill_price
+from ..stats.performance import mean_over_spread, year_of
 from ..market import Costs, check_weights, simulate, open_account
 
 # %% ../../nbs/75_backtest/sweep.ipynb #f867182f
@@ -120,7 +121,7 @@ def _figures(r, equity, traded, trades, year):
     grown = (1 + v).prod(0) * some
     depth = (equity / np.maximum.accumulate(equity) - 1).min(0) * some
     turn = _over((np.where(known, traded, 0)[1:] / np.where(known[1:], equity[:-1], 1)).sum(0), n) * year
-    return pd.DataFrame(dict(zip(COLUMNS, (grown - 1, grown**_over(year * some, n) - 1, sd * year**.5, _over(mean, sd) * year**.5, _over(mean, down) * year**.5,
+    return pd.DataFrame(dict(zip(COLUMNS, (grown - 1, grown**_over(year * some, n) - 1, sd * year**.5, mean_over_spread(mean, sd) * year**.5, mean_over_spread(mean, down) * year**.5,
                                            _over((v > 0).sum(0), (v != 0).sum(0).astype(float)), depth, turn, trades, n.astype(int)))))
 
 # %% ../../nbs/75_backtest/sweep.ipynb #b4c81d6b
@@ -174,12 +175,12 @@ def sweep(
     record: Callable | None = None, # parameters of a set -> context manager that takes `.returns`: one trial a set
     checks: int = 2, # sets that are folded again by `market.simulate`
     memory: float = 1., # GB that one call of vectorbt may take, about
-    year: int = 252, # rows a year
+    year: float | None = None, # rows a year; None = as the index says
 ) -> Sweep:
     "All sets after costs; `BadData` where weights do not fit the bars or the two engines disagree"
     check_bars(bars, 'bars', min_known=0)
     _check_costs(costs)
-    sets, cash = parameter_sets(grid), open_account(1, cash).cash
+    sets, cash, year = parameter_sets(grid), open_account(1, cash).cash, year_of(bars, year)
     source, step, done = _source(weights, sets), max(int(memory * 1e9 / (BYTES * bars['Close'].size)), 1), []
     again = set(np.linspace(0, len(sets) - 1, checks).astype(int).tolist())
     parts = [range(a, min(a + step, len(sets))) for a in range(0, len(sets), step)]

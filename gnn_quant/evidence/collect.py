@@ -136,7 +136,7 @@ def ic_of(c: Case, rows: pd.DatetimeIndex) -> pd.DataFrame:
 # %% ../../nbs/78_evidence/collect.ipynb #137c426a
 def twin_frame(c: Case, ret: pd.DataFrame, ic: pd.DataFrame) -> pd.DataFrame:
     "One row a twin: its Sharpe and rank IC, and the paired gaps of the strategy to it"
-    gaps = {g.peer: g for g in sharpe_gaps(ret[[c.main, *(n for n in ret if n != c.main)]], c.draws, seed=c.seed, periods=c.periods)}
+    gaps = {g.peer: g for g in sharpe_gaps(ret[[c.main, *(n for n in ret if n != c.main)]], c.draws, seed=c.seed, year=c.periods)}
     known, rows = ic.dropna(), {}
     v = np.vstack([known.mean().to_numpy(), resampled(known, c.draws, max(10., 2. * c.target.horizon), c.seed)[0]]) if len(known) and c.main in ic else None
     for role, n in c.twins.items():
@@ -242,7 +242,7 @@ def gather(
     f['annual_return'] = float((1 + own).prod() ** (c.periods / len(own)) - 1)
     parts = dict(
         sharpe=lambda: sharpe_figures(c, own), overfit=lambda: overfit_parts(fam), selection=lambda: selection_figures(c, ret, fam),
-        permutation=lambda: permutation_parts(c, j.before), bootstrap=lambda: intervals(own, j.traded[c.main], c.draws, seed=c.seed, periods=c.periods, paid=j.trading[c.main]),
+        permutation=lambda: permutation_parts(c, j.before), bootstrap=lambda: intervals(own, j.traded[c.main], c.draws, seed=c.seed, year=c.periods, paid=j.trading[c.main]),
         costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs)['sharpe'] for n, w in c.weights.items() if n in ret}),
         delays=lambda: delay_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs),
         regimes=lambda: regime_table(own, c.benchmark, c.periods, c.bars, ic.get(c.main), c.target.horizon if c.target else 1, c.draws, c.seed))

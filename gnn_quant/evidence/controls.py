@@ -7,18 +7,24 @@ __all__ = ['ROWS', 'MEANS', 'normal_scores', 'score_ic', 'planted_labels', 'hear
            'control_words']
 
 # %% ../../nbs/78_evidence/controls.ipynb #2097abf5
+import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing import get_all_start_methods, get_context
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
-from ..core import BadData, BadParams, query_instants
+from ..core import BadData, BadParams, RunFailed, query_instants
+from ..kernels.ranks import rank_across
 from ..stats.ic import daily_ic, hac_t, random_band
 from ..data.target import Target
 from ..data.events import Events, take
 from ..graph.rewire import relabel, rewire
 from ..models.neighborhood import TieRule, around
 from ..training.task import feature_array, features_of
+from ..training.many import processes
 from ..training.walk_forward import Fold
 from ..models.registry import make_model
 
@@ -27,7 +33,7 @@ def normal_scores(
     s: pd.DataFrame, # (T, N) any score; NaN where not known
 ) -> pd.DataFrame: # (T, N) mean 0 and mean square 1 in each row; NaN where not known, and in rows that do not differ
     "Normal scores of the ranks within each row"
-    r, n = s.rank(axis=1), s.notna().sum(axis=1)
+    r, n = rank_across(s), s.notna().sum(axis=1)
     z = pd.DataFrame(ndtri(r.sub(.5).div(n.where(n > 0), axis=0).to_numpy()), s.index, s.columns)
     z = z.sub(z.mean(axis=1), axis=0)
     size = np.sqrt((z**2).mean(axis=1))
@@ -94,24 +100,46 @@ def _maker(model):
     return lambda seed: make_model(model, seed=seed)
 
 # %% ../../nbs/78_evidence/controls.ipynb #fa4e624c
+def _processes(jobs): return processes(jobs) if 'fork' in get_all_start_methods() else 1
+
 def _arms(y, x, events, feature, neighbors, ic):
-    "row -> function of a seed: labels, events"
+    "row -> function of a seed: labels, events; those of every model, and those of models that read edges"
     none, heard = take(events, slice(0, 0)), heard_score(x, events, feature, neighbors) if len(events) else None
-    arms = {'as is': lambda s: (y, events), 'no edges': lambda s: (y, none), 'planted in nodes': lambda s: (planted_labels(y, x[feature], ic, s), events),
-            'labels shuffled': lambda s: (shuffled_labels(y, s), events)}
+    arms = {'planted in nodes': lambda s: (planted_labels(y, x[feature], ic, s), events), 'labels shuffled': lambda s: (shuffled_labels(y, s), events)}
     along = {'planted along edges': lambda s: (planted_labels(y, heard, ic, s), events), 'planted, no edges': lambda s: (planted_labels(y, heard, ic, s), none),
              'nodes permuted': lambda s: (y, relabel(events, s)), 'edges rewired': lambda s: (y, rewire(events, s))}
     return arms, along
 
 # %% ../../nbs/78_evidence/controls.ipynb #b2fb8819
-def _scored(make, x, fold, arm, seeds):
-    "scores of each seed, and (T,) rank IC of each test row averaged over seeds"
-    scores, ics = [], []
-    for s in seeds:
-        y, e = arm(s)
-        scores.append(make(s).fit(x, e, y, fold.train, fold.valid).predict(x, e, fold.test))
-        ics.append(daily_ic(scores[-1], y.frame, 'rank'))
-    return scores, pd.concat(ics, axis=1).mean(axis=1)
+def _trained(make, x, fold, arm, seed):
+    "scores of one training, and the rank IC of each test row"
+    y, e = arm(seed)
+    scores = make(seed).fit(x, e, y, fold.train, fold.valid).predict(x, e, fold.test)
+    return scores, daily_ic(scores, y.frame, 'rank')
+
+# %% ../../nbs/78_evidence/controls.ipynb #da71c91f
+_shared = [] # what forked processes find: set before they start
+
+def _one(i):
+    if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(1)
+    make, x, fold, tasks = _shared[-1]
+    return _trained(make, x, fold, *tasks[i])
+
+def _all_trained(make, x, fold, arms, seeds, jobs, warm=False):
+    "row -> scores of each seed, and (T,) rank IC of each test row averaged over seeds"
+    tasks = [(arm, s) for arm in arms.values() for s in seeds]
+    jobs = min(jobs, len(tasks) - 1)
+    here = len(tasks) if jobs < 2 else 0 if warm else 1
+    found = [_trained(make, x, fold, *t) for t in tasks[:here]]
+    if here < len(tasks):
+        _shared.append((make, x, fold, tasks))
+        try:
+            with ProcessPoolExecutor(jobs, mp_context=get_context('fork')) as pool: found += pool.map(_one, range(here, len(tasks)))
+        except BrokenProcessPool as e: raise RunFailed('controls: a process that trained was killed. Free memory, or train one at a time: jobs=1.') from e
+        finally: _shared.pop()
+    n = len(seeds)
+    part = {k: found[i * n:(i + 1) * n] for i, k in enumerate(arms)}
+    return {k: ([f[0] for f in v], pd.concat([f[1] for f in v], axis=1).mean(axis=1)) for k, v in part.items()}
 
 # %% ../../nbs/78_evidence/controls.ipynb #d2b406da
 def _reach(scores, y, z, least):
@@ -159,20 +187,21 @@ def controls(
     feature: str | None = None, # that carries the planted signals; None = the first
     neighbors: int = 5, # that a name hears in the edge signal; no more than the model asks
     level: float = .99, # confidence of the limits; lower ones raise false alarms
+    jobs: int = 1, # trainings at a time, in processes; 0 = one for each processor, two at most
 ) -> pd.DataFrame: # rows ROWS; columns rank_ic lo hi expected verdict
     "A model on its own task and six variants, five of them with a known answer, 4 to 8 trainings a seed; `BadData` below horizon + 10 test rows"
     if not len(seeds) or not 0 < level < 1: raise BadParams(f'controls: {len(seeds)} seeds, level={level}. Pass at least one seed, and a level between 0 and 1.')
     feature = features_of(x)[0] if feature is None else feature
     if feature not in features_of(x): raise BadParams(f"controls: no feature {feature!r}. Use one of: {', '.join(features_of(x))}.")
-    make, z, daily = _maker(model), ndtri((1 + level) / 2), {}
-    own, daily['as is'] = _scored(make, x, fold, lambda s: (y, events), seeds)
+    z, train = ndtri((1 + level) / 2), lambda arms, warm: _all_trained(_maker(model), x, fold, arms, seeds, _processes(jobs), warm)
+    none = take(events, slice(0, 0))
+    first = train({'as is': lambda s: (y, events), 'no edges': lambda s: (y, none)}, False)
+    own, bare, daily = first['as is'][0], first['no edges'][0], {k: v[1] for k, v in first.items()}
     chance = _reach(own[0], y, z, y.horizon + 10)
     ic = float(np.clip(8 * chance / z, .1, .8)) if planted_ic is None else planted_ic
     arms, along = _arms(y, x, events, feature, neighbors, ic)
-    bare, daily['no edges'] = _scored(make, x, fold, arms['no edges'], seeds)
     reads = any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(own, bare))
-    for k, arm in (arms | (along if reads else {})).items():
-        if k not in daily: daily[k] = _scored(make, x, fold, arm, seeds)[1]
+    daily |= {k: v[1] for k, v in train(arms | (along if reads else {}), True).items()}
     limits = _judged(daily, chance * y.horizon**.5, chance / len(seeds)**.5, ic, y.horizon, z)
     return _as_table({k: v.mean() for k, v in daily.items()}, limits)
 

@@ -21,6 +21,7 @@ from ..market import Costs
 from ..portfolio.sizing import dollar_neutral
 from ..stats.ic import daily_ic
 from ..backtest.permutation import permutation_test
+from ..data.calendar import SESSIONS
 from ..stats.sharpe import deflated_sharpe, moments
 from .trials import Count, count, recorded
 
@@ -174,7 +175,7 @@ def plot_power(
     a, b, c = fig.subplots(1, 3, width_ratios=[1.3, 1, 1])
     _draw_size(a, size)
     _draw_found(b, power, ic)
-    year = 252 ** .5
+    year = SESSIONS ** .5
     c.hist(noise['sharpe'] * year, 30, color='.75')
     for x, text, color in ((ndtri(.95) / rows ** .5, 'alone', 'C1'), (noise['hurdle'].iloc[0] + ndtri(.95) / rows ** .5, f'one of {len(noise)}', 'C3')):
         c.axvline(x * year, color=color, lw=1.4, label=text)

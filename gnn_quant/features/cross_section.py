@@ -8,6 +8,7 @@ __all__ = ['STANDARDISE', 'rank_rows', 'z_rows', 'build_features', 'standardise'
 # %% ../../nbs/20_features/cross_section.ipynb #d066b60c
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, check_frame
+from ..kernels.ranks import rank_across
 from .technical import technical
 
 # %% ../../nbs/20_features/cross_section.ipynb #73ea6e42
@@ -17,7 +18,7 @@ def rank_rows(
 ) -> pd.DataFrame: # (T, N) from -.5 (lowest) to .5 (highest); NaN where `x` is, and on dates with too few symbols
     "Centred ranks across the symbols of each date"
     n = x.notna().sum(axis=1)
-    z = (x.rank(axis=1) - 1).div((n - 1).where(n > 1), axis=0) - .5
+    z = (rank_across(x) - 1).div((n - 1).where(n > 1), axis=0) - .5
     return z.where(n >= min_known)
 
 # %% ../../nbs/20_features/cross_section.ipynb #0977f63e

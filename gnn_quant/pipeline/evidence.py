@@ -15,7 +15,8 @@ from dataclasses import fields, replace
 from ..data.bars import fill_field
 from ..evidence.controls import control_words, controls as run_controls
 from ..evidence.collect import ABSURD, Case, Evidence, believe, gather
-from ..stats.paired import common, sharpe
+from ..stats.paired import common
+from ..stats.performance import sharpe
 from ..evidence.trials import Count, count, trial_returns
 from ..data.target import make_target
 from ..market import Costs
@@ -92,7 +93,7 @@ def controls_of(
     r = open_record(signals)
     fold = max(r.folds, key=lambda f: (len(f.test), f.test[0]))
     x, events, y = line_features(r.data.bars, r.how), line_edges(r.data.bars, r.how, r.data.sectors), line_targets(r.data.bars, r.how)[0]
-    try: t = run_controls(fresh(main, r.how), x, events, y, fold, tuple(r.how.seed + i for i in range(seeds)))
+    try: t = run_controls(fresh(main, r.how), x, events, y, fold, tuple(r.how.seed + i for i in range(seeds)), jobs=0)
     except BadData as e: return dict(controls=dict(why=str(e).rstrip('.'))), {}
     alarms = [k for k, v in t['verdict'].items() if v == 'too good' or v in ('missed', 'found something') and k in ('planted in nodes', 'labels shuffled')]
     return dict(controls=dict(words=control_words(t), alarms=alarms, seeds=seeds, first=f'{fold.test[0]:%Y-%m-%d}', last=f'{fold.test[-1]:%Y-%m-%d}')), dict(controls=t)

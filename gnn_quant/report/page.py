@@ -11,9 +11,11 @@ __all__ = ['columns', 'TearSheet', 'Judged', 'judge', 'ic_frame', 'leads', 'comp
 from dataclasses import KW_ONLY, dataclass, field, replace
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams
-from ..backtest.engine import drawdown, metrics, return_metrics
+from ..backtest.engine import metrics
+from ..stats.performance import drawdown, return_metrics
 from ..evidence.collect import ABSURD, Evidence
-from ..stats.paired import Gap, common, sharpe, sharpe_gaps
+from ..stats.paired import Gap, common, sharpe_gaps
+from ..stats.performance import sharpe
 from ..stats.ic import gap_of, hac_t, resampled
 from ..evidence.trials import Count
 from ..market import Costs, Ledger
@@ -174,7 +176,7 @@ def judgement(
     def said(own, twin=None, peers=()):
         return verdict(s.main, own, twin, peers, str(s.data['name']), j.ret.index[0], j.ret.index[-1], s.invented, j.fate.get(s.main, ''))
     if s.main in j.fate: return said(np.nan), luck(s.main, np.nan, False, s.trials, len(j.ret), s.periods, s.evidence is not None), []
-    gaps = sharpe_gaps(j.ret[[s.main, *(c for c in j.ret if c != s.main)]], s.draws, seed=s.seed, periods=s.periods)
+    gaps = sharpe_gaps(j.ret[[s.main, *(c for c in j.ret if c != s.main)]], s.draws, seed=s.seed, year=s.periods)
     by = {g.peer: g for g in gaps}
     twin = replace(by[s.twin], peer='its edge-free twin') if s.twin in by else None
     lead = leads(s, j, s.main)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 from numba import njit
 from ..core import BadData, BadParams, check_frame
+from ..kernels.performance import per_spread
 
 # %% ../../nbs/34_stats/pbo.ipynb #76a78e67
 def halves(
@@ -35,7 +36,8 @@ def _sharpes(s1, s2, q1, q2, n, out):
     for j in range(len(out)):
         s, q = s1[j] + s2[j], q1[j] + q2[j]
         v = q - s * s / n
-        out[j] = s / n / np.sqrt(v / (n - 1)) if v > 0 else 0.
+        x = per_spread(s / n, np.sqrt(v / (n - 1)))
+        out[j] = 0. if np.isnan(x) else x
 
 # %% ../../nbs/34_stats/pbo.ipynb #42adde14
 TIE = 1e-10 # Sharpe ratios per row that are nearer than this are equal

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 from scipy.special import ndtr, ndtri
 from ..core import BadData, BadParams
+from .performance import is_flat, mean_over_spread
 
 # %% ../../nbs/34_stats/sharpe.ipynb #d568166a
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ def moments(
     if v.ndim != 1: raise BadData(f'moments: got {v.ndim} axes, wanted a series of returns. Pass one column.')
     v = v[~np.isnan(v)]
     if np.isinf(v).any(): raise BadData(f'moments: {int(np.isinf(v).sum())} infinite returns. Unknown is NaN, never inf.')
-    if len(v) < 10 or v.std() <= 1e-9 * np.abs(v).max(): return Moments(len(v), *[float('nan')] * 5)
+    if len(v) < 10 or is_flat(v.mean(), v.std()): return Moments(len(v), *[float('nan')] * 5)
     z = (v - v.mean()) / v.std()
     mean, sd = float(v.mean()), float(v.std(ddof=1))
-    return Moments(len(v), mean, sd, mean / sd, float((z**3).mean()), float((z**4).mean()))
+    return Moments(len(v), mean, sd, mean_over_spread(mean, sd), float((z**3).mean()), float((z**4).mean()))
 
 # %% ../../nbs/34_stats/sharpe.ipynb #63500ecb
 def sharpe_error(
@@ -59,7 +60,7 @@ def probabilistic_sharpe(
 # %% ../../nbs/34_stats/sharpe.ipynb #c204a106
 def horizon_factor(
     rho: np.ndarray, # (K,) autocorrelations of lags 1 to K; later ones count as zero
-    q: int = 252, # rows in the longer period
+    q: int, # rows in the longer period, such as those of a year
 ) -> float: # sqrt(q) without autocorrelation; NaN where no process has such autocorrelations
     "Factor from the Sharpe ratio of one row to that of `q` rows"
     rho = np.asarray(rho, float)[:q - 1]

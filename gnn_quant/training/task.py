@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from ..core import BadData, LookAhead, frame_hash
 from ..features.cross_section import to_array
 from ..data.target import Target, relative_to_peers
+from ..stats.ic import daily_ic
 from .losses import as_targets, span_of
 
 # %% ../../nbs/40_training/task.ipynb #13d13911
@@ -69,13 +70,8 @@ def rank_ic(
     scores: pd.DataFrame, # (T, N) NaN where not scored
     y: pd.DataFrame, # (>=T, N) forward returns; rows are looked up by date
 ) -> pd.Series: # (T,) one number a row; NaN where fewer than two names have both, or all scores are equal
-    "Spearman correlation of scores and labels within each row"
-    y = y.reindex(index=scores.index, columns=scores.columns)
-    both = scores.notna() & y.notna()
-    a, b = (f.where(both).rank(axis=1) for f in (scores, y))
-    a, b = a.sub(a.mean(axis=1), axis=0), b.sub(b.mean(axis=1), axis=0)
-    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return ((a * b).sum(axis=1) / size.where(size > 0)).rename('rank_ic')
+    "Spearman correlation of scores and labels within each row: `stats.ic.daily_ic`"
+    return daily_ic(scores, y.reindex(columns=scores.columns), 'rank')
 
 # %% ../../nbs/40_training/task.ipynb #7b4a421f
 @dataclass(frozen=True)
