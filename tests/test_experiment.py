@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from gnn_quant.core import BadParams
 from gnn_quant.pipeline.config import UNHASHED, Experiment
+from gnn_quant.pipeline.experiment_commands import check_text, diff_text, experiment_text
 from gnn_quant.pipeline.experiment_file import experiment_names
 from gnn_quant.pipeline.experiment_problems import all_paths, type_at
 from gnn_quant.pipeline.sections import age_of, model_options
@@ -140,6 +141,15 @@ def test_check_asks_the_code_of_the_models():
     found = bad.check()
     assert [f.partition(':')[0] for f in found] == ['models.tgat.widht', 'models.ridge', 'models.tgta']
     assert 'Did you mean width?' in found[0] and 'Did you mean tgat?' in found[2]
+
+
+def test_check_finds_plugins_of_others(tmp_path, monkeypatch):
+    (tmp_path / 'mine_sizers.py').write_text('from gnn_quant.plugins import sizer\n@sizer\ndef flat_sizer(signals, bundle): return signals')
+    (tmp_path / 'mine_broken.py').write_text('raise RuntimeError("no licence")')
+    monkeypatch.chdir(tmp_path)
+    assert DEMO.set('portfolio.sizer', 'mine_sizers:flat_sizer').check() == []
+    bad = DEMO.set('features.use', ['mine_broken:x']).set('evidence.checks', ['mine_sizers:none']).check()
+    assert [f.partition(':')[0] for f in bad] == ['features.use', 'evidence.checks'] and 'no licence' in bad[0]
 
 
 # the hash
@@ -362,3 +372,25 @@ def test_the_environment_stands_in_where_the_file_is_silent():
 def test_it_imports_neither_networks_nor_plots():
     code = 'import sys, gnn_quant.pipeline.config; print([m for m in ("torch", "lightgbm", "matplotlib", "vectorbt", "numba") if m in sys.modules])'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+
+# the command line
+
+def test_what_is_shown_is_the_experiment_with_its_defaults_marked():
+    e = DEMO.set('costs.slippage_bp', 10)
+    for about in (False, True): assert Experiment.loads(experiment_text(e, about)) == e
+    lines = {line.partition(' = ')[0]: line for line in experiment_text(e).splitlines()}
+    assert lines['commission_bp'].endswith('# default') and 'default' not in lines['slippage_bp'] and 'basis points' in experiment_text(e, True)
+
+
+def test_a_check_says_valid_or_what_is_wrong():
+    text, valid = check_text(DEMO)
+    assert valid and DEMO.hash in text
+    text, valid = check_text(DEMO.set('models.tgat.widht', 1))
+    assert not valid and text.startswith('models.tgat.widht: ')
+
+
+def test_differences_are_lines():
+    lines = diff_text(DEMO, DEMO.override(['costs.slippage_bp=10', 'name=dear'])).splitlines()
+    assert [line.split() for line in lines] == [['setting', 'us20', 'demo', 'dear'], ['costs.slippage_bp', '5.0', '10.0']]
+    assert DEMO.hash[:12] in diff_text(DEMO, DEMO.with_(name='x'))

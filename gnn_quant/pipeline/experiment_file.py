@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MOVED', 'STAGES_BEFORE', 'FORMAT', 'MIGRATIONS', 'experiments_dir', 'experiment_names', 'find_experiment', 'migrate']
 
-# %% ../../nbs/84_pipeline/experiment_file.ipynb #e0f8e5eb
+# %% ../../nbs/84_pipeline/experiment_file.ipynb #4fbca5ea
 from pathlib import Path
 from ..core import BadParams
-from .experiment_problems import nearest, put_path, refuse
+from .experiment_problems import suggestion, put_path, refuse
 from .sections import GraphConfig, dump
 from ..settings import Settings
 
@@ -25,7 +25,7 @@ def experiment_names(
     "Experiments of the project by name"
     return sorted(p.stem for p in experiments_dir(settings).glob('*.toml'))
 
-# %% ../../nbs/84_pipeline/experiment_file.ipynb #16c444bb
+# %% ../../nbs/84_pipeline/experiment_file.ipynb #cb56e3a5
 def find_experiment(
     ref: str | Path, # a name, a path, or a TOML text
     settings: Settings,
@@ -36,7 +36,7 @@ def find_experiment(
     for path in (Path(text), home / text, home / f'{text}.toml'):
         if path.is_file() and path.suffix == '.toml': return _read(path), path.name
     names = experiment_names(settings)
-    raise BadParams(f"{text}: no such experiment.{nearest(Path(text).stem, names)} There are in {home}: {', '.join(names) or 'none'}. "
+    raise BadParams(f"{text}: no such experiment.{suggestion(Path(text).stem, names)} There are in {home}: {', '.join(names) or 'none'}. "
                     'Or give the path of a .toml file.')
 
 def _read(path):
@@ -60,7 +60,7 @@ MOVED |= {'audit.cuts': 'evidence.audit.dates', 'audit.dates': 'evidence.audit.d
 MOVED |= {f'tearsheet.{k}': f'evidence.{k}' for k in ('strategy', 'draws', 'permutations', 'controls', 'seed')}
 STAGES_BEFORE = tuple(dict.fromkeys(k.partition('.')[0] for k in MOVED))
 
-# %% ../../nbs/84_pipeline/experiment_file.ipynb #bcff98f5
+# %% ../../nbs/84_pipeline/experiment_file.ipynb #0d8d44d2
 def _given(data): # (old name, value) of a file of format 0, and names that nobody knows
     pairs = [(f'{k}.{n}', v) for k, t in data.items() if k in STAGES_BEFORE and isinstance(t, dict) for n, v in t.items()]
     pairs += [(k, v) for k, v in data.items() if k not in (*STAGES_BEFORE, 'format', 'name')]
@@ -70,7 +70,7 @@ def _given(data): # (old name, value) of a file of format 0, and names that nobo
 def _from_0(data, where):
     out, set_by, faults = {'name': data['name']} if 'name' in data else {}, {}, []
     for name, old, value in _given(data):
-        if not old: faults.append(f'{name}: no such parameter in format 0.{nearest(name, MOVED)}')
+        if not old: faults.append(f'{name}: no such parameter in format 0.{suggestion(name, MOVED)}')
         for path in dict.fromkeys(MOVED[m] for m in old):
             new = _converted(path, value)
             if name.endswith('dates') and not value: continue
