@@ -46,7 +46,8 @@ def is_export(cell): return bool(directives_of(cell).keys() & {'export', 'export
 def is_hidden(cell): return 'hide' in directives_of(cell)
 
 
-def default_exp(path): return next((d['default_exp'] for c in cells_of(path) if 'default_exp' in (d := directives_of(c))), None)
+def default_exp(path):
+    return next((d['default_exp'] for c in cells_of(path) if 'default_exp' in (d := directives_of(c))), None)
 
 
 def number_of(path):
@@ -68,7 +69,8 @@ def tags_of(cell): return cell.get('metadata', {}).get('tags', [])
 
 def tree_of(cell):
     "The cell's syntax; IPython lines (% and !) are left out"
-    return ast.parse('\n'.join('' if line.lstrip().startswith(('%', '!')) else line for line in source_of(cell).splitlines()))
+    return ast.parse('\n'.join('' if line.lstrip().startswith(('%', '!')) else line
+                               for line in source_of(cell).splitlines()))
 
 
 def _defs(cell): return [n for n in ast.walk(tree_of(cell)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
@@ -76,7 +78,8 @@ def _defs(cell): return [n for n in ast.walk(tree_of(cell)) if isinstance(n, (as
 
 def _docstring(node):
     first = node.body[0] if node.body else None
-    return first if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str) else None
+    return (first if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            and isinstance(first.value.value, str) else None)
 
 
 def body_lines(node):
@@ -84,7 +87,8 @@ def body_lines(node):
     return rest[-1].end_lineno - rest[0].lineno + 1 if rest else 0
 
 
-SECTIONS = re.compile(r'^[ ]*(Parameters|Returns|Yields|Raises|Attributes|Examples|References|Notes)\n[ ]*-{3,}[ ]*$', re.M)
+SECTIONS = re.compile(r'^[ ]*(Parameters|Returns|Yields|Raises|Attributes|Examples|References|Notes)\n[ ]*-{3,}[ '
+                      r']*$', re.M)
 
 
 def _docstrings(tree):
@@ -160,7 +164,8 @@ def measure(path):
     cells = cells_of(path)
     code = [c for c in cells if c['cell_type'] == 'code']
     exported = [c for c in code if is_export(c)]
-    examples = [c for c in code if not is_export(c) and not is_hidden(c) and 'default_exp' not in directives_of(c) and not only_imports(c)]
+    examples = [c for c in code if not is_export(c) and not is_hidden(c) and 'default_exp' not in directives_of(c)
+                and not only_imports(c)]
     bodies = sorted(body_lines(f) for c in exported for f in _defs(c))
     lines = [x for c in code for x in code_lines(c)]
     exp = default_exp(path)
@@ -168,8 +173,9 @@ def measure(path):
         cells=len(cells), prose=sum(c['cell_type'] == 'markdown' for c in cells) / max(1, len(cells)),
         hidden=sum(map(is_hidden, code)) / max(1, len(cells)), examples=len(examples),
         shown=sum(map(shows, examples)) / max(1, len(examples)), cell=max(map(cell_lines, exported), default=0),
-        body=bodies[-1] if bodies else 0, body_p90=bodies[int(.9 * (len(bodies) - 1))] if bodies else 0, body_mid=bodies[len(bodies) // 2] if bodies else 0,
-        doc=max(map(docstring_lines, exported), default=0), entry=max(map(entry_lines, exported), default=0),
+        body=bodies[-1] if bodies else 0, body_p90=bodies[int(.9 * (len(bodies) - 1))] if bodies else 0,
+        body_mid=bodies[len(bodies) // 2] if bodies else 0, doc=max(map(docstring_lines, exported), default=0),
+        entry=max(map(entry_lines, exported), default=0),
         wide=max((len(x) for c in code for x in source_of(c).splitlines()), default=0),
         nested=max((nesting(n) for c in code for n in ast.walk(tree_of(c)) if isinstance(n, ast.stmt)), default=0),
         comments=sum(x.lstrip().startswith('#') for x in lines) / max(1, len(lines)),
@@ -189,4 +195,5 @@ def table():
     heads = list(rows[0][2])
     show = lambda v: f'{v:.0%}' if isinstance(v, float) else str(v)
     lines = [f"{'notebook':{wide}}  kind    " + ' '.join(f'{h:>8}' for h in heads)]
-    return '\n'.join(lines + [f'{n:{wide}}  {k:6}  ' + ' '.join(f'{show(v):>8}' for v in m.values()) for n, k, m in rows])
+    return '\n'.join(lines
+                     + [f'{n:{wide}}  {k:6}  ' + ' '.join(f'{show(v):>8}' for v in m.values()) for n, k, m in rows])

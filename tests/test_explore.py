@@ -66,10 +66,14 @@ def test_it_runs_and_its_controls_work(tmp_path):
 def test_the_file_keeps_no_trace():
     nb = nbformat.read(PATH, as_version=4)
     kept = nbformat.writes(nb)
-    assert 'widget-view' not in kept and 'widgets' not in nb.metadata, 'clear the outputs of the cells with controls before saving'
+    assert 'widget-view' not in kept and 'widgets' not in nb.metadata, (
+        'clear the outputs of the cells with controls before saving')
     assert not re.search(r'0x[0-9a-f]{6,}|/home/|/root/|/tmp/|/Users/', kept)
-    assert not [c for c in nb.cells if c.cell_type == 'code' and ('#| export' in c.source or 'default_exp' in c.source)], 'this notebook is no module'
+    assert not [c for c in nb.cells
+                if c.cell_type == 'code' and ('#| export' in c.source or 'default_exp' in c.source)], (
+        'this notebook is no module')
 
 
 def test_something_stays_visible_without_a_kernel():
-    assert any('image/svg+xml' in o.get('data', {}) for c in nbformat.read(PATH, as_version=4).cells if c.cell_type == 'code' for o in c.outputs)
+    assert any('image/svg+xml' in o.get('data', {}) for c in nbformat.read(PATH, as_version=4).cells
+               if c.cell_type == 'code' for o in c.outputs)

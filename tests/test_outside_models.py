@@ -29,7 +29,8 @@ def scores(b, name): return make_model(name).predict(features(b), None, features
 
 
 @pytest.mark.parametrize('name, leaks', [('feature_mean', False), ('feature_mean_leak', True)])
-def test_model(name, leaks): assert bool(peeks(lambda b: scores(b, f'outside_pkg:{name}'), BARS, BARS.index[80])) is leaks
+def test_model(name, leaks):
+    assert bool(peeks(lambda b: scores(b, f'outside_pkg:{name}'), BARS, BARS.index[80])) is leaks
 
 
 @pytest.mark.parametrize('name, leaks', [('sign_weight', False), ('sign_weight_leak', True)])
@@ -44,7 +45,8 @@ def test_a_model_of_another_package_walks_forward():
     x = features(BARS)
     y = make_target(BARS, 1)
     y = type(y)(y.frame.loc[x.index], *[getattr(y, f) for f in list(y.__dataclass_fields__)[1:]])
-    w = run_walk_forward(lambda s: make_model('outside_pkg:feature_mean', seed=s), x, None, y, make_folds(x.index, y.span, 40, 10, 20))
+    w = run_walk_forward(lambda s: make_model('outside_pkg:feature_mean', seed=s), x, None, y,
+                         make_folds(x.index, y.span, 40, 10, 20))
     assert w.scores.notna().any(axis=None)
 
 

@@ -14,7 +14,8 @@ from gnn_quant.signals import make_signals
 BARS = toy_bars(n=8, t=160)
 
 
-def signals_of(b): return make_signals(b['Close'].pct_change(5, fill_method=None), make_target(b, 1), b, window=20, least=5)
+def signals_of(b):
+    return make_signals(b['Close'].pct_change(5, fill_method=None), make_target(b, 1), b, window=20, least=5)
 
 
 def weights(b, name, **o): return make_weights(signals_of(b), SimpleNamespace(bars=b), name, o, vol_window=20)
@@ -42,7 +43,8 @@ def one_row(**change):
 
 
 @pytest.mark.parametrize('norm', ['gross', 'dollar'])
-@pytest.mark.parametrize('field, row', [('side', [-1., 1, 0, -1]), ('size', [.2, .5, .1, 1]), ('confidence', [.9, .6, .5, .4])])
+@pytest.mark.parametrize('field, row',
+                         [('side', [-1., 1, 0, -1]), ('size', [.2, .5, .1, 1]), ('confidence', [.9, .6, .5, .4])])
 def test_signal_weighted_reacts_to_each_field(field, row, norm):
     a, b = (size_signal_weighted(one_row(**c), None, norm=norm) for c in ({}, {field: row}))
     assert not np.allclose(a, b)
