@@ -10,8 +10,8 @@ __all__ = ['RATE', 'RANGES', 'REASONS', 'BOOK', 'Costs', 'Account', 'open_accoun
 # %% ../nbs/65_market/market.ipynb #af4a1e05
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
-from numba import njit
 from .core import BadData, BadParams, check_frame, known
+from .kernels.market_step import in_lots, net_worth, simulate_rows, step_row, wanted_shares
 from .data.bars import check_bars, fields, fill_field, fill_price, returns
 from .data.calendar import SESSIONS, rows_a_year
 from .plugins import cost_model
@@ -50,7 +50,7 @@ class Account:
     shares: np.ndarray # (N,) signed, fractional
     mark: np.ndarray # (N,) last known price; NaN = never known
     @property
-    def equity(self): return float(_worth(self.cash, self.shares, self.mark))
+    def equity(self): return float(net_worth(self.cash, self.shares, self.mark))
     def marked(self, px): # px (N,) newer prices, NaN = keep the last one
         "The same account at newer prices"
         px = np.asarray(px, float)
@@ -65,139 +65,9 @@ def open_account(
     if isinstance(cash, bool) or not np.isfinite(cash) or cash <= 0: raise BadParams(f'account: cash is {cash!r}. Pass a positive amount.')
     return Account(float(cash), np.zeros(n), np.full(n, np.nan))
 
-# %% ../nbs/65_market/market.ipynb #7045ed28
-@njit(cache=True)
-def _worth(cash, shares, mark):
-    v = cash
-    for j in range(len(shares)):
-        if shares[j] != 0.: v += shares[j] * mark[j]
-    return v
-
 # %% ../nbs/65_market/market.ipynb #c68a4f29
 REASONS = ('', 'no price at the decision', 'no price at the fill', 'out of cash', 'equity not positive', 'volume cap', 'less than one lot',
            'no volatility or volume known')
-
-# %% ../nbs/65_market/market.ipynb #753c1af8
-@njit(cache=True)
-def _wanted(cash, shares, mark, w, px, want, value, why):
-    eq = _worth(cash, shares, mark)
-    for j in range(len(w)):
-        want[j], value[j], why[j] = 0., 0., 0
-        if np.isnan(w[j]) or (w[j] == 0. and shares[j] == 0.): continue
-        if eq <= 0. or np.isnan(px[j]):
-            want[j], why[j] = np.nan, (4 if eq <= 0. else 1)
-        else:
-            want[j] = w[j] * eq / px[j] - shares[j]
-            value[j] = w[j] * eq - shares[j] * px[j]
-            if abs(want[j]) <= 1e-12: want[j] = 0.
-
-# %% ../nbs/65_market/market.ipynb #c23389ae
-@njit(cache=True)
-def _whole(q, lot): return np.floor(q / lot + 1e-9) * lot if lot > 0. else q
-
-@njit(cache=True)
-def _in_lots(shares, w, want, why, lot):
-    for j in range(len(w)):
-        if not lot > 0. or np.isnan(w[j]) or w[j] == 0. or np.isnan(want[j]): continue
-        want[j] = np.sign(want[j]) * _whole(abs(want[j]), lot)
-        if want[j] == 0. and shares[j] == 0.: why[j] = 6
-
-# %% ../nbs/65_market/market.ipynb #2b15ce74
-@njit(cache=True)
-def _under(j, q, lot, most, why): # shares out of q ordered that the volume cap lets through
-    m = _whole(most[j], lot)
-    if q <= m: return q
-    why[j] = 5
-    return m if m > 0. else 0.
-
-@njit(cache=True)
-def _known(j, q, push, why): # q, or 0 where the impact is not known
-    if push[j] < np.inf: return q
-    why[j] = 7
-    return 0.
-
-# %% ../nbs/65_market/market.ipynb #453cac89
-@njit(cache=True)
-def _affordable(b, a, k): # q of q*a + k*q**1.5 = b
-    s = np.sqrt(b / a)
-    for _ in range(100):
-        d = ((a + k * s) * s * s - b) / ((2. * a + 3. * k * s) * s)
-        s -= d
-        if not abs(d) > 1e-15 * s: break
-    return s * s
-
-@njit(cache=True)
-def _given(traded, slip, got, paid, fill, push): # currency lost to the fill price
-    if push is None: return traded * slip
-    lost = 0.
-    for j in range(len(got)):
-        if got[j] != 0.: lost += abs(got[j]) * abs(paid[j] - fill[j])
-    return lost
-
-# %% ../nbs/65_market/market.ipynb #a6d4e41f
-@njit(cache=True)
-def _sell(cash, want, fill, why, got, paid, slip, com, lot, most, push):
-    traded, fees, need = 0., 0., 0.
-    for j in range(len(want)):
-        got[j], paid[j] = 0., np.nan
-        if want[j] == 0. or np.isnan(want[j]): continue
-        if np.isnan(fill[j]):
-            why[j] = 2
-            continue
-        q, slid = abs(want[j]), slip
-        if most is not None: q = _under(j, q, lot, most, why)
-        if push is not None:
-            q = _known(j, q, push, why)
-            if q > 0.: slid += push[j] * np.sqrt(q)
-        if want[j] > 0.: need += q * fill[j] * (1. + slid) * (1. + com)
-        elif q > 0.:
-            got[j], paid[j] = -q, fill[j] * (1. - min(slid, 1.))
-            sold = -got[j] * paid[j]
-            cash += sold - sold * com
-            traded -= got[j] * fill[j]
-            fees += sold * com
-    return cash, traded, fees, need
-
-# %% ../nbs/65_market/market.ipynb #822a5812
-@njit(cache=True)
-def _buy(cash, j, want, fill, why, got, paid, slip, com, lot, most, push):
-    q, p = want[j], fill[j] * (1. + slip)
-    if most is not None: q = _under(j, q, lot, most, why)
-    if push is not None:
-        q = _known(j, q, push, why)
-        if q > 0.: p = fill[j] * (1. + slip + push[j] * np.sqrt(q))
-    cost = q * p * (1. + com)
-    if cost > cash:
-        if cost > cash * (1. + 1e-9): why[j] = 3
-        if not cash > 0.: return cash
-        if push is None: q, cost = cash / (1. + com) / p, cash
-        else:
-            q = _whole(_affordable(cash / (1. + com) / fill[j], 1. + slip, push[j]), lot)
-            p = fill[j] * (1. + slip + push[j] * np.sqrt(q))
-            cost = min(q * p * (1. + com), cash) if lot > 0. else cash
-    if q > 0.: got[j], paid[j], cash = q, p, cash - cost
-    return cash
-
-# %% ../nbs/65_market/market.ipynb #014dbe6b
-@njit(cache=True)
-def _step(cash, shares, mark, w, px, fill, rates, want, value, why, got, paid, lot=0., most=None, push=None):
-    com, slip, borrow, year = rates
-    short, n = 0., len(w)
-    for j in range(n):
-        if shares[j] < 0.: short -= shares[j] * mark[j]
-    _wanted(cash, shares, mark, w, px, want, value, why)
-    if most is not None: _in_lots(shares, w, want, why, lot)
-    charge = short * borrow / year
-    cash, traded, fees, need = _sell(cash - charge, want, fill, why, got, paid, slip, com, lot, most, push)
-    order = np.argsort(value, kind='mergesort') if need > cash else np.arange(n)
-    for k in range(n):
-        j = order[k]
-        if want[j] > 0. and not np.isnan(fill[j]):
-            cash = _buy(cash, j, want, fill, why, got, paid, slip, com, lot, most, push)
-            traded += got[j] * fill[j]
-            if got[j] > 0.: fees += got[j] * paid[j] * com
-    shares += got
-    return cash, traded, fees, _given(traded, slip, got, paid, fill, push), charge
 
 # %% ../nbs/65_market/market.ipynb #54f3030e
 @dataclass(frozen=True, eq=False)
@@ -253,7 +123,7 @@ def step(
     a, shares = account.marked(px), account.shares.astype(float)
     want, value, got, paid, why = *(np.empty(n) for _ in range(4)), np.zeros(n, np.int8)
     rates = (*costs.rates, float(year))
-    cash, *money = _step(float(a.cash), shares, a.mark, w, px, fill, rates, want, value, why, got, paid, *more)
+    cash, *money = step_row(float(a.cash), shares, a.mark, w, px, fill, rates, want, value, why, got, paid, *more)
     return Account(cash, shares, a.mark), Fills(got, paid, want, tuple(REASONS[i] for i in why), *money)
 
 # %% ../nbs/65_market/market.ipynb #6621b4cc
@@ -298,27 +168,6 @@ def as_ledger(
     start = weights.index[decided[0]] if len(decided) else pd.NaT
     return Ledger(pd.DataFrame(book, weights.index, list(BOOK), copy=False), frame(shares), frame(fills), frame(price), u, start)
 
-# %% ../nbs/65_market/market.ipynb #41dd9bd9
-@njit(cache=True)
-def _row(a, t): return None if a is None else a[t]
-
-@njit(cache=True)
-def _simulate(w, close, fill, cash, rates, book, held, fills, price, want, why, lot=0., most=None, push=None):
-    (T, n), z = w.shape, np.zeros(5)
-    shares, mark, value = np.zeros(n), np.full(n, np.nan), np.empty(n)
-    for t in range(T):
-        z[:] = 0.
-        if t > 0:
-            cash, z[0], z[1], z[2], z[3] = _step(cash, shares, mark, w[t-1], close[t-1], fill[t], rates, want[t], value, why[t],
-                                                 fills[t], price[t], lot, _row(most, t), _row(push, t-1))
-        gross = 0.
-        for j in range(n):
-            held[t, j] = shares[j]
-            if not np.isnan(close[t, j]): mark[j] = close[t, j]
-            if shares[j] != 0.: gross += abs(shares[j]) * mark[j]
-        book[t, 0], book[t, 1], book[t, 2] = _worth(cash, shares, mark), cash, gross
-        book[t, 3:] = z[:4]
-
 # %% ../nbs/65_market/market.ipynb #fe6cec44
 def check_weights(
     weights: pd.DataFrame, # (T, N)
@@ -350,7 +199,7 @@ def liquidity(
     return pd.concat(dict(sigma=past(returns(bars)).std(), adv=past(bars['Volume']).mean()), axis=1, names=['field', 'symbol'])
 
 # %% ../nbs/65_market/market.ipynb #a10a01e3
-def _market(bars, costs): # lot, most, push for `_simulate`
+def _market(bars, costs): # lot, most, push for `simulate_rows`
     if not costs.frictions: return _limits(costs, None, None, np.empty(bars['Close'].shape)) if costs.lot else ()
     if 'Volume' not in fields(bars):
         raise BadParams(f"simulate: costs have {' and '.join(costs.frictions)}, the bars no field Volume ({', '.join(map(str, fields(bars)))}). Load the shares traded, or set both to 0.")
@@ -395,7 +244,7 @@ def simulate(
     held, fills, price, want = np.empty(w.shape), np.zeros(w.shape), np.full(w.shape, np.nan), np.empty(w.shape)
     rates = (*costs.rates, float(rows_a_year(bars.index) if year is None else year))
     start = open_account(w.shape[1], cash).cash
-    _simulate(w, close, fill, start, rates, book, held, fills, price, want, why, *_market(bars, costs))
+    simulate_rows(w, close, fill, start, rates, book, held, fills, price, want, why, *_market(bars, costs))
     i, j = np.nonzero(why)
     return as_ledger(weights, book, held, fills, price, (i, j, want[i, j], fills[i, j], why[i, j]))
 
@@ -422,8 +271,8 @@ def orders_for_tomorrow(
     if not ledger.equity.index.equals(bars.index): raise BadData('orders_for_tomorrow: the ledger covers other rows than the bars. Simulate these bars first.')
     w, px, held = (np.ascontiguousarray(x.iloc[-1], dtype=float) for x in (weights, bars['Close'], ledger.shares))
     mark, want, value, why = np.ascontiguousarray(bars['Close'].ffill().iloc[-1]), np.empty(len(w)), np.empty(len(w)), np.zeros(len(w), np.int8)
-    _wanted(float(ledger.cash.iloc[-1]), held, mark, w, px, want, value, why)
-    if costs.lot: _in_lots(held, w, want, why, float(costs.lot))
+    wanted_shares(float(ledger.cash.iloc[-1]), held, mark, w, px, want, value, why)
+    if costs.lot: in_lots(held, w, want, why, float(costs.lot))
     note = np.where(np.isnan(w), 'hold: no weight', np.array(REASONS, object)[why])
     cols = dict(asof=bars.index[-1], weight=w, close=px, held=held, target=held + want, order=want, value=np.where(why == 0, value, np.nan), note=note)
     return pd.DataFrame(cols, index=weights.columns)

@@ -84,13 +84,72 @@ def body_lines(node):
     return rest[-1].end_lineno - rest[0].lineno + 1 if rest else 0
 
 
+SECTIONS = re.compile(r'^[ ]*(Parameters|Returns|Yields|Raises|Attributes|Examples|References|Notes)\n[ ]*-{3,}[ ]*$', re.M)
+
+
+def _docstrings(tree):
+    "(is numpydoc of a public name, lines) of each docstring of functions and classes"
+    nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+    docs = [(n, d) for n in nodes if (d := _docstring(n))]
+    numpydoc = lambda n, d: not n.name.startswith('_') and bool(SECTIONS.search(d.value.value))
+    return [(numpydoc(n, d), d.end_lineno - d.lineno + 1) for n, d in docs]
+
+
 def docstring_lines(cell):
-    "The longest docstring of the cell's functions and classes, in lines"
-    nodes = [n for n in ast.walk(tree_of(cell)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
-    return max((d.end_lineno - d.lineno + 1 for n in nodes if (d := _docstring(n))), default=0)
+    "The longest docstring of the cell's functions and classes that is no numpydoc page of an entry point, in lines"
+    return max((lines for entry, lines in _docstrings(tree_of(cell)) if not entry), default=0)
+
+
+def entry_lines(cell):
+    "The longest numpydoc docstring of the cell, in lines"
+    return max((lines for entry, lines in _docstrings(tree_of(cell)) if entry), default=0)
+
+
+def numpydoc_lines(tree):
+    "All lines of numpydoc docstrings: neither a cell nor a module grows by them"
+    return sum(lines for entry, lines in _docstrings(tree) if entry)
+
+
+def cell_lines(cell): return len(code_lines(cell)) - numpydoc_lines(tree_of(cell))
+
+
+def module_lines(file):
+    text = file.read_text(encoding='utf-8')
+    return len(text.splitlines()) - numpydoc_lines(ast.parse(text))
 
 
 def code_lines(cell): return [x for x in source_of(cell).strip().splitlines() if not DIRECTIVE.match(x)]
+
+
+NESTS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)
+
+
+def nesting(node):
+    "The deepest nesting of comprehensions and lambdas below a statement, the statements inside it left to themselves"
+    below = [nesting(n) for n in ast.iter_child_nodes(node) if not isinstance(n, ast.stmt)]
+    return isinstance(node, NESTS) + max(below, default=0)
+
+
+def deep_statements(tree, most=2):
+    "(line, levels) of each statement with more levels of comprehensions and lambdas than `most`"
+    return [(n.lineno, d) for n in ast.walk(tree) if isinstance(n, ast.stmt) and (d := nesting(n)) > most]
+
+
+def wide_lines(text, most=120):
+    "(line, width) of each line wider than `most`"
+    return [(i, len(x)) for i, x in enumerate(text.splitlines(), 1) if len(x) > most]
+
+
+def form_faults(text, tree):
+    "What is too wide or nested too deep in a cell or a file"
+    return ([f'line {i}: {w} wide, at most 120' for i, w in wide_lines(text)]
+            + [f'line {i}: {d} levels of comprehensions or lambdas, at most 2' for i, d in deep_statements(tree)])
+
+
+def notebook_faults(path):
+    "The same for the code cells of a notebook, each with its cell"
+    code = [c for c in cells_of(path) if c['cell_type'] == 'code']
+    return [f"cell {c['id']}, {fault}" for c in code for fault in form_faults(source_of(c), tree_of(c))]
 
 
 def shows(cell): return any(o['output_type'] in ('execute_result', 'display_data', 'stream') for o in cell['outputs'])
@@ -108,10 +167,13 @@ def measure(path):
     return dict(
         cells=len(cells), prose=sum(c['cell_type'] == 'markdown' for c in cells) / max(1, len(cells)),
         hidden=sum(map(is_hidden, code)) / max(1, len(cells)), examples=len(examples),
-        shown=sum(map(shows, examples)) / max(1, len(examples)), cell=max((len(code_lines(c)) for c in exported), default=0),
+        shown=sum(map(shows, examples)) / max(1, len(examples)), cell=max(map(cell_lines, exported), default=0),
         body=bodies[-1] if bodies else 0, body_p90=bodies[int(.9 * (len(bodies) - 1))] if bodies else 0, body_mid=bodies[len(bodies) // 2] if bodies else 0,
-        doc=max(map(docstring_lines, exported), default=0), comments=sum(x.lstrip().startswith('#') for x in lines) / max(1, len(lines)),
-        module=len(module_file(exp).read_text(encoding='utf-8').splitlines()) if exp and module_file(exp).is_file() else 0)
+        doc=max(map(docstring_lines, exported), default=0), entry=max(map(entry_lines, exported), default=0),
+        wide=max((len(x) for c in code for x in source_of(c).splitlines()), default=0),
+        nested=max((nesting(n) for c in code for n in ast.walk(tree_of(c)) if isinstance(n, ast.stmt)), default=0),
+        comments=sum(x.lstrip().startswith('#') for x in lines) / max(1, len(lines)),
+        module=module_lines(module_file(exp)) if exp and module_file(exp).is_file() else 0)
 
 
 def only_imports(cell):

@@ -5,7 +5,8 @@ from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.data.bars import fill_price
-from gnn_quant.market import Account, Costs, REASONS, Tape, _simulate, check_weights, simulate, liquidity, open_account, orders_for_tomorrow, step, stranded
+from gnn_quant.kernels.market_step import simulate_rows
+from gnn_quant.market import Account, Costs, REASONS, Tape, check_weights, simulate, liquidity, open_account, orders_for_tomorrow, step, stranded
 
 
 def market(seed, n=4, t=25, gaps=.1, still=.1, lo=-.6, hi=.6, gross=None):
@@ -353,7 +354,7 @@ def test_frictions_of_nothing_change_nothing(seed):
     a, led = [np.ascontiguousarray(x, dtype=float) for x in (w, bars['Close'], bars['Open'])], simulate(w, bars, Costs(1e-3, 2e-3, .1))
     book, why = np.empty((len(w), 7)), np.zeros(w.shape, np.int8)
     held, fills, price, want = np.empty(w.shape), np.zeros(w.shape), np.full(w.shape, np.nan), np.empty(w.shape)
-    _simulate(*a, 1e6, (1e-3, 2e-3, .1, 252.), book, held, fills, price, want, why, 0., np.full(w.shape, np.inf), np.zeros(w.shape))
+    simulate_rows(*a, 1e6, (1e-3, 2e-3, .1, 252.), book, held, fills, price, want, why, 0., np.full(w.shape, np.inf), np.zeros(w.shape))
     for k, x in dict(book=book, shares=held, fills=fills, price=price).items(): assert np.allclose(getattr(led, k), x, rtol=1e-10, atol=1e-6, equal_nan=True)
     assert len(led.unfilled) == (why > 0).sum()
 
