@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RATE', 'RANGES', 'REASONS', 'BOOK', 'Costs', 'Account', 'open_account', 'Fills', 'Tape', 'step', 'Ledger',
-           'as_ledger', 'check_weights', 'liquidity', 'simulate', 'stranded', 'orders_for_tomorrow']
+           'as_ledger', 'check_weights', 'liquidity', 'simulate', 'stranded', 'orders_for_tomorrow', 'linear_costs',
+           'square_root_costs']
 
 # %% ../nbs/65_market/market.ipynb #af4a1e05
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from .core import BadData, BadParams, check_frame, known
 from .kernels.market_step import in_lots, net_worth, simulate_rows, step_row, wanted_shares
 from .data.bars import check_bars, fields, fill_field, fill_price, returns
 from .data.calendar import SESSIONS, rows_a_year
+from .plugins import cost_model
 
 # %% ../nbs/65_market/market.ipynb #2d0e0886
 RATE = (1 - 1e-12, 'a fraction of notional in [0, 1): 5 bp is 5e-4')
@@ -274,3 +276,15 @@ def orders_for_tomorrow(
     note = np.where(np.isnan(w), 'hold: no weight', np.array(REASONS, object)[why])
     cols = dict(asof=bars.index[-1], weight=w, close=px, held=held, target=held + want, order=want, value=np.where(why == 0, value, np.nan), note=note)
     return pd.DataFrame(cols, index=weights.columns)
+
+# %% ../nbs/65_market/market.ipynb #d5278b28
+@cost_model('linear', about='commission and slippage in proportion to the notional')
+def linear_costs(bundle, *, commission_bp: float = 5., slippage_bp: float = 5., borrow_bp: float = 0., lot: float = 0., volume_cap: float = 0.):
+    "`Costs` of fixed rates"
+    return Costs(commission_bp / 1e4, slippage_bp / 1e4, borrow_bp / 1e4, lot=lot, volume_cap=volume_cap)
+
+@cost_model('square_root', needs=('bars.Volume',), about='fixed rates, and an impact by the square root of the share of the volume')
+def square_root_costs(bundle, *, commission_bp: float = 5., slippage_bp: float = 5., borrow_bp: float = 0., lot: float = 0.,
+                      impact: float = 1., volume_cap: float = .1, window: int = 21):
+    "`Costs` with square-root impact and a cap by volume"
+    return Costs(commission_bp / 1e4, slippage_bp / 1e4, borrow_bp / 1e4, impact, lot, volume_cap, window)

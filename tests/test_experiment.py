@@ -173,6 +173,7 @@ def test_what_is_cosmetic_does_not_change_the_hash():
     b = Experiment.loads('# b\n[split]\ntrain = 500\n[[models]]\ndropout = 0.1\nwidth = 64\nname = '
                          '"tgat"\n[costs]\nslippage_bp = 10.0 # bp')
     assert a.hash == b.hash and a.canonical() == b.canonical() and len(a.hash) == 64
+    assert a.set('models.tgat.width', 64.).hash == a.hash # an option of a plugin has no type here
     assert a.with_(training=dict(jobs=4, tensorboard=True), name='c').hash == a.hash
 
 
