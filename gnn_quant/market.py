@@ -18,8 +18,10 @@ from .plugins import cost_model
 
 # %% ../nbs/65_market/market.ipynb #2d0e0886
 RATE = (1 - 1e-12, 'a fraction of notional in [0, 1): 5 bp is 5e-4')
-RANGES = dict(commission=RATE, slippage=RATE, borrow=RATE, impact=(100, 'a coefficient of 0 or more; it is about 1'),
-              lot=(1e12, 'a number of shares, 0 for fractional ones'), volume_cap=(1, 'a share of the volume up to 1, 0 for no cap'))
+RANGES = dict(commission=RATE, slippage=RATE, borrow=RATE,
+              impact=(100, 'a coefficient of 0 or more; it is about 1'),
+              lot=(1e12, 'a number of shares, 0 for fractional ones'),
+              volume_cap=(1, 'a share of the volume up to 1, 0 for no cap'))
 
 # %% ../nbs/65_market/market.ipynb #d3bd5a02
 @dataclass(frozen=True)
@@ -35,8 +37,10 @@ class Costs:
     def __post_init__(self):
         for k, (top, what) in RANGES.items():
             v = getattr(self, k)
-            if isinstance(v, bool) or not isinstance(v, (int, float, np.number)) or not 0 <= v <= top: raise BadParams(f'costs: {k} is {v!r}. Pass {what}.')
-        if isinstance(self.window, bool) or self.window != int(self.window) or self.window < 4: raise BadParams(f'costs: window is {self.window!r}. Use at least 4 whole rows.')
+            if isinstance(v, bool) or not isinstance(v, (int, float, np.number)) or not 0 <= v <= top:
+                raise BadParams(f'costs: {k} is {v!r}. Pass {what}.')
+        if isinstance(self.window, bool) or self.window != int(self.window) or self.window < 4:
+            raise BadParams(f'costs: window is {self.window!r}. Use at least 4 whole rows.')
     @property
     def rates(self): return float(self.commission), float(self.slippage), float(self.borrow)
     @property
@@ -62,12 +66,13 @@ def open_account(
     cash: float = 1e6, # currency, above zero
 ) -> Account: # no positions, no prices known
     "A fresh account"
-    if isinstance(cash, bool) or not np.isfinite(cash) or cash <= 0: raise BadParams(f'account: cash is {cash!r}. Pass a positive amount.')
+    if isinstance(cash, bool) or not np.isfinite(cash) or cash <= 0:
+        raise BadParams(f'account: cash is {cash!r}. Pass a positive amount.')
     return Account(float(cash), np.zeros(n), np.full(n, np.nan))
 
 # %% ../nbs/65_market/market.ipynb #c68a4f29
-REASONS = ('', 'no price at the decision', 'no price at the fill', 'out of cash', 'equity not positive', 'volume cap', 'less than one lot',
-           'no volatility or volume known')
+REASONS = ('', 'no price at the decision', 'no price at the fill', 'out of cash', 'equity not positive',
+           'volume cap', 'less than one lot', 'no volatility or volume known')
 
 # %% ../nbs/65_market/market.ipynb #54f3030e
 @dataclass(frozen=True, eq=False)
@@ -87,12 +92,17 @@ class Fills:
 # %% ../nbs/65_market/market.ipynb #a82fef6c
 def _vector(x, n, what):
     a = np.ascontiguousarray(x, dtype=float)
-    if a.shape != (n,): raise BadData(f'step: {what} has shape {a.shape}, the account holds {n} symbols. Pass one number a symbol, in the order of the account.')
-    if np.isinf(a).any(): raise BadData(f'step: {what} has an infinite value at position {int(np.argmax(np.isinf(a)))}. Unknown is NaN.')
+    if a.shape != (n,):
+        raise BadData(f'step: {what} has shape {a.shape}, the account holds {n} symbols. '
+                      'Pass one number a symbol, in the order of the account.')
+    if np.isinf(a).any():
+        raise BadData(f'step: {what} has an infinite value at position {int(np.argmax(np.isinf(a)))}. Unknown is NaN.')
     return a
 
-def _limits(costs, sigma, adv, volume): # lot, most shares, price move of one share; arrays of one shape: what was not asked for stops nothing
-    with np.errstate(divide='ignore', invalid='ignore'): push = costs.impact * sigma / np.sqrt(adv) if costs.impact > 0 else np.zeros_like(volume)
+# lot, most shares, price move of one share; arrays of one shape: what was not asked for stops nothing
+def _limits(costs, sigma, adv, volume):
+    with np.errstate(divide='ignore', invalid='ignore'):
+        push = costs.impact * sigma / np.sqrt(adv) if costs.impact > 0 else np.zeros_like(volume)
     return float(costs.lot), (costs.volume_cap * volume if costs.volume_cap > 0 else np.full_like(volume, np.inf)), push
 
 # %% ../nbs/65_market/market.ipynb #b12e5fed
@@ -113,11 +123,15 @@ def step(
     tape: Tape | None = None, # needed where the costs have an impact or a volume cap
     year: float = SESSIONS, # rows a year, by which the borrowing fee is charged
 ) -> tuple[Account, Fills]: # the account after the fills, marked at the decision's prices
-    "Size on the decision row, trade at the next; `BadData` for other shapes or prices that are not positive, `BadParams` for a tape that is missing"
+    """Size on the decision row, trade at the next;
+    `BadData` for other shapes or prices that are not positive, `BadParams` for a tape that is missing"""
     n = len(account.shares)
     w, px, fill = _vector(target_w, n, 'target_w'), _vector(px_decide, n, 'px_decide'), _vector(px_fill, n, 'px_fill')
-    if (px <= 0).any() or (fill <= 0).any(): raise BadData('step: a price is not positive. Unknown is NaN; clean the bars with data.quality.clean.')
-    if costs.frictions and tape is None: raise BadParams(f'step: costs have {" and ".join(costs.frictions)}, and no tape came with them. Pass Tape(sigma, adv, volume).')
+    if (px <= 0).any() or (fill <= 0).any():
+        raise BadData('step: a price is not positive. Unknown is NaN; clean the bars with data.quality.clean.')
+    if costs.frictions and tape is None:
+        raise BadParams(f'step: costs have {" and ".join(costs.frictions)}, and no tape came with them. '
+                        'Pass Tape(sigma, adv, volume).')
     if costs.frictions: more = _limits(costs, *(_vector(getattr(tape, k), n, k) for k in ('sigma', 'adv', 'volume')))
     else: more = _limits(costs, None, None, w) if costs.lot else ()
     a, shares = account.marked(px), account.shares.astype(float)
@@ -134,7 +148,8 @@ class Ledger:
     shares: pd.DataFrame # (T, N) held at the close
     fills: pd.DataFrame # (T, N) signed shares traded
     price: pd.DataFrame # (T, N) price paid, slippage included, commission not; NaN = no fill
-    unfilled: pd.DataFrame # indexed by the date of the failed fill: symbol wanted filled reason; wanted NaN = could not be sized
+    # indexed by the date of the failed fill: symbol wanted filled reason; wanted NaN = could not be sized
+    unfilled: pd.DataFrame
     start: pd.Timestamp # first row with a decided weight; NaT = none
     @property
     def equity(self): return self.book['equity'] # (T,) at the close, positions at their last known price
@@ -145,7 +160,8 @@ class Ledger:
     def known_by(self, cut): # arrays that `core.peeks` compares
         "Everything written at or before the cut"
         u = self.unfilled
-        return known((self.book, self.shares, self.fills, self.price, u[['wanted', 'filled']], u[['symbol', 'reason']]), cut)
+        return known((self.book, self.shares, self.fills, self.price, u[['wanted', 'filled']],
+                      u[['symbol', 'reason']]), cut)
 
 # %% ../nbs/65_market/market.ipynb #12a8ad9f
 BOOK = ('equity', 'cash', 'gross', 'traded', 'fees', 'slippage', 'borrow')
@@ -162,11 +178,12 @@ def as_ledger(
     "Arrays of an engine as a ledger"
     frame = lambda a: pd.DataFrame(a, weights.index, weights.columns, copy=False)
     i, j, want, got, why = (np.asarray(a, dtype=d) for a, d in zip(unfilled, (int, int, float, float, int)))
-    u = pd.DataFrame(dict(symbol=np.asarray(weights.columns, object)[j], wanted=want, filled=got, reason=np.array(REASONS, object)[why]),
-                     index=weights.index[i].rename('date'))
+    u = pd.DataFrame(dict(symbol=np.asarray(weights.columns, object)[j], wanted=want, filled=got,
+                          reason=np.array(REASONS, object)[why]), index=weights.index[i].rename('date'))
     decided = np.flatnonzero(weights.notna().to_numpy().any(1))
     start = weights.index[decided[0]] if len(decided) else pd.NaT
-    return Ledger(pd.DataFrame(book, weights.index, list(BOOK), copy=False), frame(shares), frame(fills), frame(price), u, start)
+    return Ledger(pd.DataFrame(book, weights.index, list(BOOK), copy=False), frame(shares), frame(fills),
+                  frame(price), u, start)
 
 # %% ../nbs/65_market/market.ipynb #fe6cec44
 def check_weights(
@@ -185,24 +202,30 @@ def check_weights(
     have, want = list(weights.columns), list(bars['Close'].columns)
     if have != want:
         odd = sorted(set(map(str, have)) ^ set(map(str, want)))[:3]
-        raise BadData(f"{who}: symbols differ from the bars ({', '.join(odd) or 'another order'}). Use weights[bars['Close'].columns].")
+        raise BadData(f"{who}: symbols differ from the bars ({', '.join(odd) or 'another order'}). "
+                      "Use weights[bars['Close'].columns].")
     return weights
 
 # %% ../nbs/65_market/market.ipynb #7476ae75
 def liquidity(
     bars: pd.DataFrame, # (T, F*N) with Volume in shares
     window: int = 21, # rows up to and including each row
-) -> pd.DataFrame: # (T, 2N) fields sigma (of daily returns) and adv (mean shares a day); NaN = fewer than half of the window known
+    # (T, 2N) fields sigma (of daily returns) and adv (mean shares a day); NaN = fewer than half of the window known
+) -> pd.DataFrame:
     "Trailing volatility and volume; `BadData` for bars without Volume"
-    if 'Volume' not in fields(bars): raise BadData(f"liquidity: no field Volume, found {', '.join(map(str, fields(bars)))}. Load bars with the shares traded.")
+    if 'Volume' not in fields(bars):
+        raise BadData(f"liquidity: no field Volume, found {', '.join(map(str, fields(bars)))}. "
+                      "Load bars with the shares traded.")
     past = lambda x: x.rolling(window, min_periods=max(window // 2, 2))
-    return pd.concat(dict(sigma=past(returns(bars)).std(), adv=past(bars['Volume']).mean()), axis=1, names=['field', 'symbol'])
+    return pd.concat(dict(sigma=past(returns(bars)).std(), adv=past(bars['Volume']).mean()), axis=1,
+                     names=['field', 'symbol'])
 
 # %% ../nbs/65_market/market.ipynb #a10a01e3
 def _market(bars, costs): # lot, most, push for `simulate_rows`
     if not costs.frictions: return _limits(costs, None, None, np.empty(bars['Close'].shape)) if costs.lot else ()
     if 'Volume' not in fields(bars):
-        raise BadParams(f"simulate: costs have {' and '.join(costs.frictions)}, the bars no field Volume ({', '.join(map(str, fields(bars)))}). Load the shares traded, or set both to 0.")
+        raise BadParams(f"simulate: costs have {' and '.join(costs.frictions)}, the bars no field Volume "
+                        f"({', '.join(map(str, fields(bars)))}). Load the shares traded, or set both to 0.")
     known, a = liquidity(bars, int(costs.window)), lambda x: np.ascontiguousarray(x, dtype=float)
     return _limits(costs, a(known['sigma']), a(known['adv']), a(bars['Volume']))
 
@@ -238,7 +261,9 @@ def simulate(
     >>> simulate(w, bars, Costs(commission=1e-3)).equity.iloc[-1]
     """
     check_weights(weights, bars)
-    if not isinstance(costs, Costs): raise BadParams(f'simulate: costs is a {type(costs).__name__}. Pass market.Costs(commission=..., slippage=...).')
+    if not isinstance(costs, Costs):
+        raise BadParams(f'simulate: costs is a {type(costs).__name__}. '
+                        'Pass market.Costs(commission=..., slippage=...).')
     w, close, fill = (np.ascontiguousarray(x, dtype=float) for x in (weights, bars['Close'], fill_price(bars)))
     book, why = np.empty((len(w), len(BOOK))), np.zeros(w.shape, np.int8)
     held, fills, price, want = np.empty(w.shape), np.zeros(w.shape), np.full(w.shape, np.nan), np.empty(w.shape)
@@ -257,7 +282,8 @@ def stranded(
     px, s = bars['Close'], ledger.shares.iloc[-1]
     px = px[s.index[(s != 0) & px.iloc[-1].isna()]]
     last = px.ffill().iloc[-1]
-    return pd.DataFrame(dict(shares=s[px.columns], last_date=px.apply(lambda p: p.last_valid_index()), last_price=last, value=last * s[px.columns]))
+    return pd.DataFrame(dict(shares=s[px.columns], last_date=px.apply(lambda p: p.last_valid_index()),
+                             last_price=last, value=last * s[px.columns]))
 
 # %% ../nbs/65_market/market.ipynb #0c09f19a
 def orders_for_tomorrow(
@@ -268,23 +294,28 @@ def orders_for_tomorrow(
 ) -> pd.DataFrame: # a row a symbol: asof weight close held target order (shares) value (currency) note
     "Orders that the last row's weights ask for at the next open; NaN order = cannot be sized, with a note"
     check_weights(weights, bars)
-    if not ledger.equity.index.equals(bars.index): raise BadData('orders_for_tomorrow: the ledger covers other rows than the bars. Simulate these bars first.')
+    if not ledger.equity.index.equals(bars.index):
+        raise BadData('orders_for_tomorrow: the ledger covers other rows than the bars. Simulate these bars first.')
     w, px, held = (np.ascontiguousarray(x.iloc[-1], dtype=float) for x in (weights, bars['Close'], ledger.shares))
-    mark, want, value, why = np.ascontiguousarray(bars['Close'].ffill().iloc[-1]), np.empty(len(w)), np.empty(len(w)), np.zeros(len(w), np.int8)
+    mark, want, value, why = (np.ascontiguousarray(bars['Close'].ffill().iloc[-1]), np.empty(len(w)),
+                              np.empty(len(w)), np.zeros(len(w), np.int8))
     wanted_shares(float(ledger.cash.iloc[-1]), held, mark, w, px, want, value, why)
     if costs.lot: in_lots(held, w, want, why, float(costs.lot))
     note = np.where(np.isnan(w), 'hold: no weight', np.array(REASONS, object)[why])
-    cols = dict(asof=bars.index[-1], weight=w, close=px, held=held, target=held + want, order=want, value=np.where(why == 0, value, np.nan), note=note)
+    cols = dict(asof=bars.index[-1], weight=w, close=px, held=held, target=held + want, order=want,
+                value=np.where(why == 0, value, np.nan), note=note)
     return pd.DataFrame(cols, index=weights.columns)
 
 # %% ../nbs/65_market/market.ipynb #d5278b28
 @cost_model('linear', about='commission and slippage in proportion to the notional')
-def linear_costs(bundle, *, commission_bp: float = 5., slippage_bp: float = 5., borrow_bp: float = 0., lot: float = 0., volume_cap: float = 0.):
+def linear_costs(bundle, *, commission_bp: float = 5., slippage_bp: float = 5., borrow_bp: float = 0.,
+                 lot: float = 0., volume_cap: float = 0.):
     "`Costs` of fixed rates"
     return Costs(commission_bp / 1e4, slippage_bp / 1e4, borrow_bp / 1e4, lot=lot, volume_cap=volume_cap)
 
-@cost_model('square_root', needs=('bars.Volume',), about='fixed rates, and an impact by the square root of the share of the volume')
-def square_root_costs(bundle, *, commission_bp: float = 5., slippage_bp: float = 5., borrow_bp: float = 0., lot: float = 0.,
-                      impact: float = 1., volume_cap: float = .1, window: int = 21):
+@cost_model('square_root', needs=('bars.Volume',),
+            about='fixed rates, and an impact by the square root of the share of the volume')
+def square_root_costs(bundle, *, commission_bp: float = 5., slippage_bp: float = 5., borrow_bp: float = 0.,
+                      lot: float = 0., impact: float = 1., volume_cap: float = .1, window: int = 21):
     "`Costs` with square-root impact and a cap by volume"
     return Costs(commission_bp / 1e4, slippage_bp / 1e4, borrow_bp / 1e4, impact, lot, volume_cap, window)

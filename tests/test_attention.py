@@ -9,7 +9,7 @@ from gnn_quant.models.layers import attention
 from gnn_quant.kernels import attention as kernel
 from gnn_quant.models.layers.attention import TemporalAttention, fusable, joined
 from gnn_quant.kernels.attention import FusedAttention, cuts_of, each
-from gnn_quant.kernels.simd_nn import exp_below, load, store
+from gnn_quant.kernels.simd_nn import exp_below, load_lanes, store
 
 NAMES = 'q h tie w_q w_k w_v'.split()
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -250,7 +250,7 @@ def test_a_second_derivative_is_refused_not_wrong():
 
 @numba.njit
 def exp16(x, most, out):
-    for i in range(0, len(x), 16): store(out, i, exp_below(load(x, i), most))
+    for i in range(0, len(x), 16): store(out, i, exp_below(load_lanes(x, i), most))
 
 
 def test_the_exponential_is_numpys_down_to_the_smallest_and_zero_below():

@@ -32,17 +32,21 @@ assert 'No price' in prices.value
 
 source.value = 'toy'
 assert set(names.options) == set(market('toy').bars['Close']) and len(names.value) == 4
-assert 'SIMULATED' in prices.value.upper() and '<svg' in edges.value and '<svg' in worth.value, 'another dataset refills every panel'
+assert 'SIMULATED' in prices.value.upper() and '<svg' in edges.value and '<svg' in worth.value, 'another dataset \
+refills every panel'
 print(seen['us20'], len(day.options))
 '''
 
 TRAINED = '''
 from types import SimpleNamespace
 px = market('us20').bars['Close']
-def use(ref, name): return SimpleNamespace(id='t1', params=dict(horizon=3), frames={'scores.tgat': '', 'scores.other': '', 'book.tgat': ''})
-def get_frame(run, name): return px.pct_change(20, fill_method=None) if name == 'scores.tgat' else px.iloc[:5].set_axis(list('ABCDEFGHIJKLMNOPQRST'), axis=1)
+def use(ref, name): return SimpleNamespace(id='t1', params=dict(horizon=3), frames={'scores.tgat': '', \
+'scores.other': '', 'book.tgat': ''})
+def get_frame(run, name): return px.pct_change(20, fill_method=None) if name == 'scores.tgat' else \
+px.iloc[:5].set_axis(list('ABCDEFGHIJKLMNOPQRST'), axis=1)
 source.value = 'us20'
-assert list(score.options) == ['tgat (train run t1)', simple], 'scores of the train run come first, those of other symbols not at all'
+assert list(score.options) == ['tgat (train run t1)', simple], 'scores of the train run come first, those of other \
+symbols not at all'
 score.value = score.options[0]
 assert 'tgat (train run t1): mean rank IC' in worth.value and '3 lags' in worth.value
 print('trained')

@@ -237,7 +237,8 @@ def killing(*a):
     return once
 tgat.TGAT._verdict = killing
 x, e, y, idx = market()
-tgat.TGAT(**(SMALL | dict(schedule=dict(epochs=5, patience=5)))).fit(x, e, y, idx[:40], idx[42:52], checkpoint='killed.pt')
+tgat.TGAT(**(SMALL | dict(schedule=dict(epochs=5, patience=5)))).fit(x, e, y, idx[:40], idx[42:52], \
+checkpoint='killed.pt')
 """
 
 

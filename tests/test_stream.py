@@ -312,7 +312,8 @@ with open(folder / 'out', 'ab') as out:
     for t, row in zip(bars.index[stream.rows:], bars['Close'].to_numpy()[stream.rows:]):
         e = stream.push(t, row)
         if e is not None:
-            for k in range(len(e)): out.write(f'{{e.t[k]}} {{e.src[k]}} {{e.dst[k]}} {{e.msg[k].tobytes().hex()}}\\n'.encode())
+            for k in range(len(e)): out.write(f'{{e.t[k]}} {{e.src[k]}} {{e.dst[k]}} {{e.msg[k].tobytes().hex()}\
+}\\n'.encode())
             out.flush()
         if stream.rows % 5 == 0: stream.save(folder / 'stream')
         print(stream.rows, flush=True)

@@ -179,7 +179,8 @@ from gnn_quant.core import frame_hash, toy_bars
 from gnn_quant.evidence.trials import recorded
 from gnn_quant.backtest.sweep import sweep
 bars = toy_bars(n=5, t=120)
-sweep(bars, lambda n: os.kill(os.getpid(), signal.SIGKILL), dict(n=[2, 5, 9]), record=lambda p: recorded(sys.argv[1], 'momentum', p, frame_hash(bars)))
+sweep(bars, lambda n: os.kill(os.getpid(), signal.SIGKILL), dict(n=[2, 5, 9]), record=lambda p: recorded(sys.argv[1], \
+'momentum', p, frame_hash(bars)))
 '''
 
 

@@ -432,7 +432,8 @@ MANY = textwrap.dedent('''
     path, days = Path(sys.argv[1]) / 'trials.jsonl', pd.bdate_range('2020-01-01', periods=60)
     def work(who):
         for i in range(12):
-            with recorded(path, f'w{who}', dict(i=i), 'bars') as t: t.returns = pd.Series(np.random.default_rng([who, i]).normal(0, .01, 60), days)
+            with recorded(path, f'w{who}', dict(i=i), 'bars') as t: t.returns = pd.Series(np.random.default_rng([who, \
+i]).normal(0, .01, 60), days)
     pids = []
     for who in range(4):
         if (pid := os.fork()) == 0:

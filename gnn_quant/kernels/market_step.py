@@ -150,8 +150,9 @@ def simulate_rows(w, close, fill, cash, rates, book, held, fills, price, want, w
     for t in range(T):
         z[:] = 0.
         if t > 0:
-            cash, z[0], z[1], z[2], z[3] = step_row(cash, shares, mark, w[t-1], close[t-1], fill[t], rates, want[t], value, why[t],
-                                                 fills[t], price[t], lot, _row(most, t), _row(push, t-1))
+            cash, z[0], z[1], z[2], z[3] = step_row(cash, shares, mark, w[t-1], close[t-1], fill[t], rates, want[t],
+                                                    value, why[t], fills[t], price[t], lot, _row(most, t),
+                                                    _row(push, t-1))
         gross = 0.
         for j in range(n):
             held[t, j] = shares[j]

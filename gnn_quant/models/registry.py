@@ -26,24 +26,27 @@ class Entry:
 MODELS = dict(
     tgat=Entry('tgat', 'TGAT', 'temporal graph attention (Xu et al. 2020)', {}, 'TGATParams'),
     edge_free=Entry('tgat', 'TGAT', 'the same network with no neighbours', dict(edge_free=True), 'TGATParams'),
-    rewired=Entry('tgat', 'TGAT', 'the same network on a graph with as many edges, but others', dict(rewired=True), 'TGATParams'),
-    random=Entry('rules', 'Random', 'an order from seed, date and symbol'),
+    rewired=Entry('tgat', 'TGAT', 'the same network on a graph with as many edges, but others', dict(rewired=True),
+                  'TGATParams'), random=Entry('rules', 'Random', 'an order from seed, date and symbol'),
     constant=Entry('rules', 'Constant', 'no order: the equal-weight portfolio'),
     reversal=Entry('rules', 'Reversal', 'minus the last return'),
     group_reversal=Entry('rules', 'GroupReversal', 'minus (last return less the mean of its group)'),
     ridge=Entry('tabular', 'Ridge', 'ridge regression on the features'),
     lightgbm=Entry('tabular', 'LightGBM', 'boosted trees on the features'),
     ridge_graph=Entry('graph_features', 'RidgeGraph', "ridge regression on own and neighbours' features"),
-    lightgbm_graph=Entry('graph_features', 'LightGBMGraph', "boosted trees on own and neighbours' features: the fair rival"),
+    lightgbm_graph=Entry('graph_features', 'LightGBMGraph',
+                         "boosted trees on own and neighbours' features: the fair rival"),
     graph_average=Entry('graph_features', 'GraphAverage', 'rank average of the two'),
-    mlp=Entry('recurrent', 'MLP', 'perceptron on the features of a row', {}, 'MLPParams'),
-    gru=Entry('recurrent', 'Recurrent', 'gated recurrent unit over trailing rows', dict(cell='gru'), 'RecurrentParams'),
-    lstm=Entry('recurrent', 'Recurrent', 'long short-term memory over trailing rows', dict(cell='lstm'), 'RecurrentParams'),
+    mlp=Entry('recurrent', 'MLP', 'perceptron on the features of a row', {}, 'MLPParams'), gru=Entry(
+        'recurrent', 'Recurrent', 'gated recurrent unit over trailing rows', dict(cell='gru'), 'RecurrentParams'),
+    lstm=Entry('recurrent', 'Recurrent', 'long short-term memory over trailing rows', dict(cell='lstm'),
+               'RecurrentParams'),
     gatv2=Entry('gnn', 'GATv2', "graph attention on each row's snapshot (Brody et al. 2022)", {}, 'GATv2Params'),
-    rgcn=Entry('gnn', 'RGCN', "relational graph convolution on each row's snapshot (Schlichtkrull et al. 2018)", {}, 'GraphNetParams'),
-    graphmixer=Entry('graphmixer', 'GraphMixer', 'recent events mixed by perceptrons (Cong et al. 2023)', {}, 'GraphMixerParams'),
-    tgn=Entry('tgn', 'TGN', 'memories of bounded length (Rossi et al. 2020)', {}, 'TGNParams'),
-)
+    rgcn=Entry('gnn', 'RGCN', "relational graph convolution on each row's snapshot (Schlichtkrull et al. 2018)", {},
+               'GraphNetParams'),
+    graphmixer=Entry('graphmixer', 'GraphMixer', 'recent events mixed by perceptrons (Cong et al. 2023)', {},
+                     'GraphMixerParams'),
+    tgn=Entry('tgn', 'TGN', 'memories of bounded length (Rossi et al. 2020)', {}, 'TGNParams'),)
 
 # %% ../../nbs/44_models/registry.ipynb #d979968f
 def _load(name):
@@ -79,7 +82,9 @@ def make_model(
         return p.make(**options_of(p, params))
     known = model_params(name)
     odd = [p for p in params if p not in known]
-    if odd: raise BadParams(f"{name}: no parameter {odd[0]!r}. Did you mean {nearest(odd[0], known)}? Use: {', '.join(known)}.")
+    if odd:
+        raise BadParams(f"{name}: no parameter {odd[0]!r}. "
+                        f"Did you mean {nearest(odd[0], known)}? Use: {', '.join(known)}.")
     e, cls, _ = _load(name)
     return cls(**params, **e.fixed)
 

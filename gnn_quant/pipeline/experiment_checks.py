@@ -21,11 +21,14 @@ def contradictions(
 def _of_time(e):
     d, t, out = e.data, e.target, []
     if d.start and d.end and d.start > d.end: out.append(f'data.start: {d.start} is after data.end {d.end}. Swap them.')
-    if d.wanted and d.end and d.wanted > d.end: out.append(f'data.wanted: {d.wanted} is after data.end {d.end}. Ask for less, or let the data go on.')
+    if d.wanted and d.end and d.wanted > d.end:
+        out.append(f'data.wanted: {d.wanted} is after data.end {d.end}. Ask for less, or let the data go on.')
     if t.learned[0] != t.horizon:
-        out.append(f'target.horizons: {t.learned} begins with {t.learned[0]}, and target.horizon is {t.horizon}. The first is the one that is '
+        out.append(f'target.horizons: {t.learned} begins with {t.learned[0]}, and target.horizon is {t.horizon}. '
+                   'The first is the one that is '
                    f'scored and held: set target.horizon={t.learned[0]} too, or put {t.horizon} first.')
-    if len(set(t.learned)) < len(t.learned): out.append(f'target.horizons: {t.learned} names one twice. Name each once.')
+    if len(set(t.learned)) < len(t.learned):
+        out.append(f'target.horizons: {t.learned} names one twice. Name each once.')
     return out
 
 # %% ../../nbs/84_pipeline/experiment_checks.ipynb #b980fab6
@@ -34,13 +37,16 @@ def _of_models(e):
     twice = next((k for i, k in enumerate(labels) if k in labels[:i]), None)
     if twice: out.append(f'models: {twice} stands twice. Give one of them a label.')
     if isinstance(e.training.seeds, tuple) and e.training.seed:
-        out.append(f'training.seed: {e.training.seed} is the first of a count of seeds, and training.seeds is a list. Leave training.seed out.')
+        out.append(f'training.seed: {e.training.seed} is the first of a count of seeds, '
+                   'and training.seeds is a list. Leave training.seed out.')
     for m in e.models:
         if '.' in m.label: out.append(f'models.{m.label}: a label without dots, which paths are divided by.')
         lacks = [a for a in m.ablations if a not in ABLATIONS.get(m.name, ())]
         if lacks: out.append(_no_ablation(m, lacks[0]))
-    named = [('evidence.strategy', e.evidence.strategy)] + [('evidence.audit.models', m) for m in e.evidence.audit.models]
-    out += [f"{path}: {m!r} is not trained.{suggestion(m, labels)} There are: {', '.join(labels)}." for path, m in named if m and m not in labels]
+    named = ([('evidence.strategy', e.evidence.strategy)]
+             + [('evidence.audit.models', m) for m in e.evidence.audit.models])
+    out += [f"{path}: {m!r} is not trained.{suggestion(m, labels)} There are: {', '.join(labels)}."
+            for path, m in named if m and m not in labels]
     return out
 
 ABLATIONS = dict(tgat=('edge_free', 'rewired'))
@@ -55,7 +61,8 @@ def _of_rows(e):
     s, gap = e.split, e.target.span + (e.split.embargo if e.split.embargo != 'auto' else 0)
     least = e.features.warmup + s.train + s.valid + 2 * gap + 1
     if not e.data.rows or e.data.rows >= least: return []
-    return [f'data.rows: {e.data.rows} rows hold no fold: {e.features.warmup} warm-up + {s.train} train + {gap} gap + {s.valid} valid + {gap} gap + '
+    return [f'data.rows: {e.data.rows} rows hold no fold: '
+            f'{e.features.warmup} warm-up + {s.train} train + {gap} gap + {s.valid} valid + {gap} gap + '
             f'1 test = {least}. Ask for more rows, or shorten a block of split.']
 
 # %% ../../nbs/84_pipeline/experiment_checks.ipynb #50391069
@@ -74,13 +81,16 @@ def model_problems(
         except BadParams as e: out.append(_model_problem(k, str(e)))
         else:
             if len(target.learned) > 1 and 'horizon_weights' not in known:
-                out.append(f'models.{k.label}: {k.model} learns one horizon, and target.horizons is {target.learned}. Leave out the model or the horizons.')
+                out.append(f'models.{k.label}: {k.model} learns one horizon, '
+                           f'and target.horizons is {target.learned}. Leave out the model or the horizons.')
     return out
 
 # %% ../../nbs/84_pipeline/experiment_checks.ipynb #4fa2168c
 def _model_problem(line: ModelLine, said):
     from gnn_quant.models.registry import MODELS, model_params
-    if line.model not in MODELS: return f"models.{line.label}: no model {line.model!r}.{suggestion(line.model, MODELS)} There are: {', '.join(MODELS)}."
+    if line.model not in MODELS:
+        return (f"models.{line.label}: no model {line.model!r}.{suggestion(line.model, MODELS)} There are: "
+                f"{', '.join(MODELS)}.")
     known = [k for k in model_params(line.model) if k != 'seed']
     if not said.startswith('models.'): return f'models.{line.label}: {said}'
     option = said.partition(':')[0].rpartition('.')[2]
@@ -92,9 +102,10 @@ def plugin_problems(
 ) -> list[str]:
     "Plugins of other packages that cannot be found, each with the path of its setting"
     use = () if e.features.use == 'all' else e.features.use
-    named = {'data.source': ('source', [e.data.source]), 'data.tables': ('table', e.data.tables), 'features.use': ('feature', use),
-             'graph.builders': ('builder', e.graph.builders), 'portfolio.sizer': ('sizer', [e.portfolio.sizer]),
-             'costs.model': ('cost', [e.costs.model]), 'evidence.checks': ('check', e.evidence.checks), 'evidence.sections': ('section', e.evidence.sections)}
+    named = {'data.source': ('source', [e.data.source]), 'data.tables': ('table', e.data.tables),
+             'features.use': ('feature', use), 'graph.builders': ('builder', e.graph.builders),
+             'portfolio.sizer': ('sizer', [e.portfolio.sizer]), 'costs.model': ('cost', [e.costs.model]),
+             'evidence.checks': ('check', e.evidence.checks), 'evidence.sections': ('section', e.evidence.sections)}
     return [f'{path}: {why}' for path, (kind, items) in named.items() for k in items if (why := _lacking(kind, k.name))]
 
 def _lacking(kind, name): # a folder of prices on another system has a colon too

@@ -70,7 +70,8 @@ def all_paths(
 
 # %% ../../nbs/84_pipeline/experiment_problems.ipynb #33c1e571
 def item_label(item, place): # of a list: its label, name, or place
-    return item if isinstance(item, str) else item.get('label') or item.get('name') or place if isinstance(item, Mapping) else place
+    return (item if isinstance(item, str) else item.get('label') or item.get('name') or place
+            if isinstance(item, Mapping) else place)
 
 def _walk(loc, given, missing):
     path, fields, value = [], [], given
@@ -86,8 +87,8 @@ def _walk(loc, given, missing):
     return path, fields, value
 
 # %% ../../nbs/84_pipeline/experiment_problems.ipynb #f6419fc6
-WORDS = {'valid tuple': 'list', 'valid integer': 'whole number', 'valid number': 'number', 'valid string': 'text', 'a valid boolean': 'true or false',
-         'an instance of FrozenDict': 'a table'}
+WORDS = {'valid tuple': 'list', 'valid integer': 'whole number', 'valid number': 'number', 'valid string': 'text',
+         'a valid boolean': 'true or false', 'an instance of FrozenDict': 'a table'}
 
 def _reason(error):
     text = re.sub(r'^(Input|Value error,|Tuple|String) ', '', error['msg'])
@@ -113,14 +114,16 @@ def problems_of(
 
 # %% ../../nbs/84_pipeline/experiment_problems.ipynb #9fd836d6
 def _order(value, above=''):
-    items = value.items() if isinstance(value, Mapping) else [(item_label(v, i), v) for i, v in enumerate(value)] if isinstance(value, (list, tuple)) else []
+    items = (value.items() if isinstance(value, Mapping) else [(item_label(v, i), v) for i, v in enumerate(value)]
+             if isinstance(value, (list, tuple)) else [])
     return [p for k, v in items for p in (f'{above}{k}', *_order(v, f'{above}{k}.'))]
 
 def _sentence(where, fault, path, fields, value, reasons, kind):
     if fault == 'extra_forbidden': return unknown_key(path, kind)
     if not where: return reasons[0]
     field, reason = field_at(kind, fields), ' or '.join(dict.fromkeys(reasons)).replace(' or should be', ' or')
-    about = f' {field.description[0].upper()}{field.description[1:]}.' if field is not None and field.description else ''
+    about = (f' {field.description[0].upper()}{field.description[1:]}.' if field is not None and field.description
+             else '')
     if fault == 'missing': return f'{where}: is missing.{about}'
     return f'{where}: {thaw(value)!r} {reason}.{about}'
 
@@ -152,7 +155,8 @@ def _pick(items, key, path):
     names = [str(item_label(v, i)) for i, v in enumerate(items)]
     hits = [i for i, n in enumerate(names) if n == key] or [i for i in range(len(items)) if str(i) == key]
     if len(hits) == 1: return hits[0]
-    why = f'{key!r} stands there {len(hits)} times: use its place, 0 to {len(items) - 1}.' if hits else f'nothing of that name.{suggestion(key, names)}'
+    why = (f'{key!r} stands there {len(hits)} times: use its place, 0 to {len(items) - 1}.' if hits
+           else f'nothing of that name.{suggestion(key, names)}')
     raise BadParams(f"{path}: {why} There are: {', '.join(names) or 'none'}.")
 
 def at_path(
@@ -190,7 +194,8 @@ def text_value(
 ): # what the text means there
     "A value of a command line"
     value, below = _toml(text), section_in(annotation)
-    if annotation is str or below and not isinstance(value, (dict, list)): return value if isinstance(value, str) else text
+    if annotation is str or below and not isinstance(value, (dict, list)):
+        return value if isinstance(value, str) else text
     return value
 
 def _toml(text):

@@ -33,7 +33,8 @@ def freeze(
     if isinstance(value, (date, datetime)): return value.isoformat().removesuffix('T00:00:00')
     if isinstance(value, PurePath): return str(value)
     if hasattr(value, 'item') and getattr(value, 'ndim', 1) == 0: return freeze(value.item(), path)
-    if isinstance(value, float) and not math.isfinite(value): raise ValueError(f'{path}: {value} is not a finite number')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f'{path}: {value} is not a finite number')
     if isinstance(value, (str, bool, int, float)): return value
     raise ValueError(f'{path}: a {type(value).__name__} cannot be written in TOML')
 
@@ -94,7 +95,8 @@ def to_toml(
 def _has_heading(value): return isinstance(value, Mapping) and 'name' not in value
 
 def _is_blocks(value, path):
-    return not path and isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(v, Mapping) for v in value)
+    return (not path and isinstance(value, (list, tuple)) and len(value) > 0
+            and all(isinstance(v, Mapping) for v in value))
 
 def _table(lines, data, path, heading, note):
     below = {k: v for k, v in data.items() if _has_heading(v) or _is_blocks(v, path)}

@@ -25,7 +25,8 @@ def check_gross(
     check_frame(weights, who)
     gross = weights.abs().sum(axis=1)
     if (gross > cap + 1e-9).any():
-        raise BadData(f'{who}: gross exposure {gross.max():.4g} on {gross.idxmax():%Y-%m-%d}, {int((gross > cap + 1e-9).sum())} rows above {cap:g}. '
+        raise BadData(f'{who}: gross exposure {gross.max():.4g} on {gross.idxmax():%Y-%m-%d}, '
+                      f'{int((gross > cap + 1e-9).sum())} rows above {cap:g}. '
                       'Scale the row down, or pass the cap that was meant.')
     return weights
 
@@ -36,7 +37,8 @@ def decided(
     least: int = 1, # known names that a row needs
 ) -> pd.DataFrame: # (T, N) 0 for unknown names of decided rows, NaN on the others
     "Rows with enough known names, complete; NaN elsewhere"
-    if isinstance(least, bool) or least < 1: raise BadParams(f'sizing: least is {least!r}. Ask for at least 1 known name.')
+    if isinstance(least, bool) or least < 1:
+        raise BadParams(f'sizing: least is {least!r}. Ask for at least 1 known name.')
     return w.where(known, 0.).where(known.sum(axis=1) >= least, np.nan, axis=0)
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #1cb5227c
@@ -51,7 +53,8 @@ def equal_weight(
 # %% ../../nbs/60_portfolio/sizing.ipynb #50d3aa60
 def _places(top, n):
     if isinstance(top, (bool, str)) or not top > 0 or (top >= 1 and top != int(top)):
-        raise BadParams(f'long_only: top is {top!r}. Pass a count such as 5, or a share of the names below 1 such as .2.')
+        raise BadParams(f'long_only: top is {top!r}. '
+                        'Pass a count such as 5, or a share of the names below 1 such as .2.')
     return pd.Series(float(top), n.index) if top >= 1 else np.floor(n * top + 1e-9).clip(lower=1)
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #85f7db28
@@ -88,7 +91,8 @@ def trailing_volatility(
     year: float | None = None, # rows a year; None = by the calendar of the rows
 ) -> pd.Series: # (T,) annual; NaN = fewer than half of the window's rows known for the names held
     "Volatility that each row's weights would have had over the window up to it"
-    if isinstance(window, bool) or window < 4: raise BadParams(f'vol_target: window is {window!r}. Use at least 4 rows.')
+    if isinstance(window, bool) or window < 4:
+        raise BadParams(f'vol_target: window is {window!r}. Use at least 4 rows.')
     r = np.pad(returns(bars).to_numpy(), ((window - 1, 0), (0, 0)), constant_values=np.nan)
     past = np.lib.stride_tricks.sliding_window_view(r, window, axis=0)
     w = np.nan_to_num(weights.to_numpy(float))
@@ -115,7 +119,8 @@ def vol_target(
     for k, v in dict(target=target, cap=cap, year=1. if year is None else year).items():
         if not 0 < v < np.inf: raise BadParams(f'vol_target: {k} is {v!r}. Pass a positive number.')
     if not (weights.index.equals(bars.index) and list(weights.columns) == list(bars['Close'].columns)):
-        raise BadData('vol_target: weights and bars differ in rows or symbols. Use weights.reindex(index=bars.index, columns=bars["Close"].columns).')
+        raise BadData('vol_target: weights and bars differ in rows or symbols. '
+                      'Use weights.reindex(index=bars.index, columns=bars["Close"].columns).')
     vol = trailing_volatility(weights, bars, window, year)
     scale = (target / vol.where(vol > 0)).clip(upper=cap).where(vol != 0, cap)
     return weights.mul(scale, axis=0)
@@ -142,7 +147,8 @@ def rebalance_every(
 ) -> pd.DataFrame: # (T, N) every k-th row as it was, NaN between
     "Keep every k-th row from the first decided one"
     check_frame(weights, 'rebalance_every')
-    if isinstance(k, bool) or k != int(k) or k < 1: raise BadParams(f'rebalance_every: k is {k!r}. Pass a whole number of rows, 1 or more.')
+    if isinstance(k, bool) or k != int(k) or k < 1:
+        raise BadParams(f'rebalance_every: k is {k!r}. Pass a whole number of rows, 1 or more.')
     first = int(weights.notna().any(axis=1).to_numpy().argmax())
     keep = (np.arange(len(weights)) - first) % int(k) == 0
     return weights.where(pd.Series(keep, weights.index), np.nan, axis=0)
@@ -179,8 +185,9 @@ def size_signal_weighted(signals, bundle, *, gross: float = 1., norm: str = 'gro
     return decided(w, signals['side'].notna(), least)
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #d9304963
-def make_weights(signals, bundle, sizer: str = 'dollar_neutral', options: dict | None = None, target_vol: float | None = .10,
-                 vol_window: int = 60, max_turnover: float | None = .1, year: float | None = None) -> pd.DataFrame:
+def make_weights(signals, bundle, sizer: str = 'dollar_neutral', options: dict | None = None,
+                 target_vol: float | None = .10, vol_window: int = 60, max_turnover: float | None = .1,
+                 year: float | None = None) -> pd.DataFrame:
     """Weights of a signal frame through a named sizer.
 
     Parameters
