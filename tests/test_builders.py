@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.covariance import ledoit_wolf
 
-from gnn_quant.core import BadData, BadParams, GnnQuantError, LookAhead, MissingExtra, instants, toy_bars, toy_sectors
+from gnn_quant.core import BadData, BadParams, LookAhead, MissingExtra, instants, toy_bars, toy_sectors
 from gnn_quant.data.bars import returns
 from gnn_quant.graph import builders as bd, relations as rel, similarity as sim, sparsify as sp
 from gnn_quant.data import asof as clock

@@ -3,7 +3,6 @@ import re
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbclient import NotebookClient
 
 PATH = Path(__file__).parents[1] / 'nbs/gallery/explore.ipynb'

@@ -14,7 +14,6 @@ from gnn_quant.data.bundle import load_dataset
 from gnn_quant.graph import centrality as gm
 from gnn_quant.graph.builders import BUILDERS, Builder, build
 from gnn_quant.data.events import correlation_events, edges_on, make_events, merge
-from gnn_quant.graph.relations import typed
 from gnn_quant.report.graph_page import graph_data, graph_page, refresh_changes, relations_of, seen_on, shown_dates
 from gnn_quant.report.markup import loads
 from gnn_quant.pipeline.graphs import build_checked, builder_names, offered

@@ -1,7 +1,6 @@
 "A log from which nothing is quietly taken, and which a crash does not turn into a false alarm"
 import itertools
 import json
-import os
 import subprocess
 import sys
 import textwrap

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -21,7 +20,7 @@ from gnn_quant.models.layers.encoder import Encoder
 from gnn_quant.linkpred.train import (LinkNet, LinkSchedule, batch_slices, fit_links, link_loss, score_links,
                                       task_name, train_batch)
 from gnn_quant.linkpred.attention import Ties, _age_grad, age_attention, age_attention_plain, check_ties, encode_age
-from gnn_quant.linkpred.data import (LINK_PARTS, both_directions, edge_bank, fresh_strangers, link_metrics,
+from gnn_quant.linkpred.data import (both_directions, edge_bank, fresh_strangers, link_metrics,
                                      make_link_task, read_contacts, strangers, toy_contacts)
 from gnn_quant.linkpred.tgat import Past, TGATEncoder, wire
 

@@ -9,7 +9,7 @@ import pytest
 from gnn_quant.core import BadData, BadParams, frame_hash, instants, query_instants, toy_bars
 from gnn_quant.data.bars import returns, symbols as symbols_of
 from gnn_quant.lookahead.audit import FUTURES, WORST, Finding, audit, audit_dates, judge, warmup_drift
-from gnn_quant.lookahead.diff import Move, dated, edge_move, frame_move, moved, same_bits
+from gnn_quant.lookahead.diff import Move, edge_move, moved, same_bits
 from gnn_quant.lookahead.replay import (Failed, Given, Line, bent, content, memory_of, other_future, own_copy,
                                         rebuild, sampled)
 from gnn_quant.features.cross_section import build_features

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from gnn_quant.core import BadParams, instants, toy_bars, toy_symbols
+from gnn_quant.core import BadParams, toy_bars
 from gnn_quant.features.cross_section import build_features
 from gnn_quant.data.target import make_target
 from gnn_quant.data.events import correlation_events, make_events

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from _notebooks import NBS, all_notebooks, directives_of, kind_of, name_of
+from _notebooks import all_notebooks, directives_of, kind_of, name_of
 from nbclient import NotebookClient
 from traitlets.config import Config
 

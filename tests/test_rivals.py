@@ -1,6 +1,6 @@
 """What one notebook cannot say of the rivals:
 the same doors and symmetries for all of them, sums by brute force, kills, strict time"""
-import os, signal, subprocess, sys
+import os, subprocess, sys
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
@@ -14,7 +14,6 @@ from gnn_quant.models.tabular import LightGBM, Ridge
 from gnn_quant.models.graph_features import (GraphAverage, LightGBMGraph, RidgeGraph, column_names, graph_features,
                                              neighbor_array, relations_by)
 from gnn_quant.models.neighborhood import TieRule, around
-from gnn_quant.models.panel_net import PanelNet
 from gnn_quant.models.recurrent import MLP, Recurrent, Windows
 from gnn_quant.models.rules import Constant, GroupReversal, Random, Reversal
 from gnn_quant.models.gnn import RGCN, GATv2, Snapshots

@@ -16,14 +16,14 @@ from _runs import FINISH, place, write
 
 from gnn_quant.core import BadParams, BadSettings, JournalBroken, RunFailed, StoreError, toy_bars
 from gnn_quant.storage.journal import read
-from gnn_quant.runs import engine, trials
+from gnn_quant.runs import engine
 from gnn_quant.runs.engine import prepare, run
 from gnn_quant.runs.folders import (find_run, get_frame, latest_run, list_runs, manifest_hash, read_run, upstream,
                                     use_run)
-from gnn_quant.runs.parameters import REQUIRED, assignments, check_params, fit_text, parameters
+from gnn_quant.runs.parameters import REQUIRED, assignments, check_params, parameters
 from gnn_quant.runs.trials import trials_so_far
 from gnn_quant.pipeline.verify import verify
-from gnn_quant.storage.files import file_hash, read_json, write_frame, write_json
+from gnn_quant.storage.files import read_json, write_frame, write_json
 
 
 # ---- parameters

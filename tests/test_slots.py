@@ -14,7 +14,7 @@ from gnn_quant.models import gnn as static_graph
 from gnn_quant.models.panel import Panel, Wiring
 from gnn_quant.models.panel_net import with_mask
 from gnn_quant.training.task import Scaler, rank_ic
-from gnn_quant.models.tgat import TGAT, TGATNet
+from gnn_quant.models.tgat import TGATNet
 from gnn_quant.training.walk_forward import Fold, run_fold
 from gnn_quant.models.registry import make_model
 

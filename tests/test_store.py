@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from _faults import FaultyOS, full, in_child, read_only
+from _faults import FaultyOS, full, read_only
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gnn_quant.storage import files as store

@@ -1,6 +1,5 @@
 "TGAT against its textbook, its symmetries, its twins, what it refuses, and what it can be asked"
 import math, os, pickle, signal, subprocess, sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
@@ -14,7 +13,7 @@ from gnn_quant.models import inspect as look
 from gnn_quant.training.losses import LOSSES, as_targets, horizon_loss, log_variance, outputs_of, pairwise_loss, span_of
 from gnn_quant.models.panel import Panel, Wiring, as_device, tie_ages
 from gnn_quant.models.panel_net import with_mask
-from gnn_quant.models.tgat import TGAT, TGATNet, TGATParams
+from gnn_quant.models.tgat import TGAT, TGATNet
 from gnn_quant.models.layers.time_encoding import TimeEncoding
 from gnn_quant.training.loop import Scaler, rank_ic
 

@@ -175,7 +175,7 @@ def silence(
 ) -> pd.DataFrame:
     "What each tie of one name did to its score, beside its attention weight"
     layers, score, seen = look(model, x, events, row)
-    i, (who, when, found, a) = events.symbols.index(symbol), layers[-1]
+    i, found = events.symbols.index(symbol), layers[-1][2]
     with steady(model.how.seed), torch.no_grad():
         panel = model._panel(x.loc[:row], events)
         states, hops = panel.batch(np.array([len(panel.clock) - 1]))

@@ -9,7 +9,7 @@ __all__ = ['TWINS', 'audit_of', 'case_of', 'costs_of', 'controls_of', 'packed', 
 # %% ../../nbs/84_pipeline/evidence.ipynb #18daab63
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core import BadParams
+from ..core import BadData, BadParams
 from collections.abc import Callable
 from dataclasses import fields, replace
 from ..data.bars import fill_field

@@ -202,8 +202,7 @@ def make_weights(signals, bundle, sizer: str = 'dollar_neutral', options: dict |
         Annual volatility, and largest sum of absolute changes a row; None leaves the step out.
     vol_window : int
         Rows of returns that a name needs, and that the volatility is estimated on.
-    year : float or None
-        Rows a year; None takes those of the calendar of the bars.
+    year : float or None, rows a year; None takes those of the calendar of the bars.
 
     Returns
     -------

@@ -151,5 +151,7 @@ def _mean_best(z, draws, seed):
 # %% ../../nbs/34_stats/sharpe.ipynb #adb53f05
 def _as_many(best, most):
     lo, hi = 0., np.log(most)
-    for _ in range(40): lo, hi = (mid, hi) if normal_best(np.exp(mid := (lo + hi) / 2)) < best else (lo, mid)
+    for _ in range(40):
+        mid = (lo + hi) / 2
+        lo, hi = (mid, hi) if normal_best(np.exp(mid)) < best else (lo, mid)
     return float(min(np.exp(hi), most)) if best > 1e-9 else 1.

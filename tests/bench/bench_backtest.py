@@ -33,14 +33,14 @@ def case(n, t, seed=0):
     return w, bars, a
 
 
-def simulate(a, **more):
+def peer_orders(a, **more):
     return vbt.Portfolio.from_orders(**a, **more, size_type=SizeType.TargetPercent, fees=5e-4, slippage=5e-4,
                                      direction='both', init_cash=1e6, cash_sharing=True, group_by=True,
                                      call_seq='auto', freq='D')
 
 
 def value(a, **more):
-    pf = simulate(a, **more)
+    pf = peer_orders(a, **more)
     return pf.value(), pf.cash(), pf.assets()
 
 
@@ -52,7 +52,7 @@ def rows(sizes, repeats=5):
         if gap > .005:
             raise SystemExit(f'bench_backtest: engines differ by {gap} on N={n}, T={t}: '
                              'no speed is claimed for unequal results')
-        yield ratio(f'fold | vectorbt sim, N={n}', t, ours, lambda: simulate(a), 'bars/s', n * t, repeats)
+        yield ratio(f'fold | vectorbt sim, N={n}', t, ours, lambda: peer_orders(a), 'bars/s', n * t, repeats)
         yield ratio(f'fold | vectorbt sim+value, N={n}', t, ours, lambda: value(a), 'bars/s', n * t, repeats)
         tight = dict(size_granularity=10., max_size=.05 * bars['Volume'])
         hard = lambda c=HARD: simulate(w, bars, c)
@@ -60,7 +60,7 @@ def rows(sizes, repeats=5):
         if gap > .005:
             raise SystemExit(f'bench_backtest: engines differ by {gap} with lots and cap on N={n}, T={t}: '
                              'no speed is claimed for unequal results')
-        yield ratio(f'fold | vectorbt sim, lots, cap, N={n}', t, hard, lambda: simulate(a, **tight), 'bars/s',
+        yield ratio(f'fold | vectorbt sim, lots, cap, N={n}', t, hard, lambda: peer_orders(a, **tight), 'bars/s',
                     n * t, repeats)
         yield ratio(f'fold, lots, cap, impact, N={n}', t, lambda: hard(Costs(lot=10, volume_cap=.05, impact=1.)),
                     unit='bars/s', work=n * t, repeats=repeats)

@@ -3,7 +3,7 @@ both end with a Sharpe ratio after costs"""
 import os, sys
 
 for k in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(k, str(os.cpu_count()))
-import numpy as np, pandas as pd
+import numpy as np
 import vectorbt as vbt
 from vectorbt.portfolio.enums import SizeType
 

@@ -3,7 +3,7 @@ scaled_dot_product_attention, at three sizes, one and two threads, torch's defau
 import os, sys
 TUNED = dict(MALLOC_MMAP_THRESHOLD_='4294967296', MALLOC_TRIM_THRESHOLD_='8589934592', MALLOC_TOP_PAD_='536870912')
 
-import argparse, json, math, subprocess
+import argparse, json, subprocess
 
 WIDTH, D_EDGE, OUT, HEADS, K = 32, 4, 64, 4, 30
 SIZES, THREADS, ALLOCATORS = (50, 500, 5_000), (1, 2), ('default', 'tuned')

@@ -1,6 +1,6 @@
 """The truth about the graph: every rung on the same rows, leak-free. Run: python tests/bench/bench_truth.py
 [--nasdaq] [--sp500] [--seeds 5] [--models quick|all|short|NAME[:SEEDS],...] [--out reports/bench]"""
-import argparse, json, os
+import argparse, os
 from pathlib import Path
 
 for k in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(k, '1')
@@ -10,7 +10,7 @@ import pandas as pd
 from gnn_quant.data.sources.sp500_daily import load_adjusted
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, past_max
 from gnn_quant.stats.ic import graph_sentence
-from gnn_quant.evidence.leaderboard import (RANKING_FEATURES, LeaderboardTask, cost_table, dataset_task,
+from gnn_quant.evidence.leaderboard import (LeaderboardTask, cost_table, dataset_task,
                                             ladder_table, published_inputs, rank_average, ranking_task, run_ladder,
                                             seed_average, task_events)
 from gnn_quant.market import Costs

@@ -117,7 +117,7 @@ def local_graph(
     # of the events
 ):
     "An answer in the form that PyTorch Geometric's temporal layers take"
-    torch, (q, k) = need('torch', 'dev'), found.mask.shape
+    torch, k = need('torch', 'dev'), found.mask.shape[1]
     if len(np.unique(nodes)) < len(nodes):
         raise BadData('local_graph: a node is asked about twice. Ask each node once, as of one instant.')
     to, by = np.repeat(np.asarray(nodes), k)[found.mask.ravel()], found.nbr[found.mask]
