@@ -40,7 +40,8 @@ test: $(STAMP)
 	$(BIN)/python -m pytest tests -n $(WORKERS) --dist worksteal --ignore tests/bench --durations=25
 
 # Single functions on small data: seconds each
-FAST := core_FAST
+FAST := $(patsubst %,tests/test_%.py,settings experiment plugins signals sizers portfolio quantiles overfit ic features \
+  lookahead graph cpcv sweep planted paired performance ranks cost_models store)
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -q $(FAST) -n $(WORKERS) --dist worksteal --durations=10
 
