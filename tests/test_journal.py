@@ -219,19 +219,19 @@ KILLS = textwrap.dedent('''
     from gnn_quant.storage import files as store
     path, at, kills, acked = Path(sys.argv[1]) / 'x.jsonl', 0, 0, 0
     for at in range(1, 100):
-        before = journal.verify(path)
+        before = journal.verify_chain(path)
         def work():
             journal.os = store.os = FaultyOS(at, die)
             journal.append(path, 'new', dict(at=at))
         ended = in_child(work)
-        now = journal.verify(path)
+        now = journal.verify_chain(path)
         assert now == before + 1 if ended else now in (before, before + 1), at
         assert journal.append(path, 'acknowledged', dict(at=at)).seq == now + 1
         acked += 1
         assert len(journal.read(path, 'acknowledged')) == acked
         if ended: break
         kills += 1
-    print(kills, journal.verify(path))
+    print(kills, journal.verify_chain(path))
 ''')
 
 

@@ -515,7 +515,7 @@ def test_a_loss_that_explodes_is_said(task):
 CHILD = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from test_link import HOW, SMALL, TGATEncoder, fit_links, make_task, toy_contacts
+from test_link import HOW, SMALL, TGATEncoder, fit_links, make_link_task, toy_contacts
 import gnn_quant.linkpred.train as link
 kept, calls = link.train_batch, []
 def killing(*a):
@@ -523,7 +523,7 @@ def killing(*a):
     if len(calls) == 12: os.kill(os.getpid(), signal.SIGKILL)
     return kept(*a)
 link.train_batch = killing
-fit_links(lambda: TGATEncoder(**SMALL), make_task(toy_contacts()), HOW, 'killed.pt', seed=3)
+fit_links(lambda: TGATEncoder(**SMALL), make_link_task(toy_contacts()), HOW, 'killed.pt', seed=3)
 """
 HOW = LinkSchedule(epochs=4, lr=1e-3)
 
