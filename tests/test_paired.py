@@ -17,12 +17,15 @@ IC.iloc[:5] = np.nan
 def test_the_table_is_the_gaps_and_the_ics_in_one_place():
     t = paired_differences(RET, IC, 300, 21., 1, 252, 5)
     gaps = sharpe_gaps(RET, 300, 21., 1, 252)
-    assert [(g.peer, g.sharpe, g.diff, g.lo, g.hi, g.side) for g in gaps] == list(t[['sharpe', 'diff', 'lo', 'hi', 'side']].itertuples(name=None))
+    assert ([(g.peer, g.sharpe, g.diff, g.lo, g.hi, g.side) for g in gaps]
+            == list(t[['sharpe', 'diff', 'lo', 'hi', 'side']].itertuples(name=None)))
     known = IC.dropna()
     means = resampled(known, 300, ic_block(5), 1)[0]
     d = gap_of(*(np.r_[known[k].mean(), means[:, i]] for i, k in enumerate(known)))
-    assert (t.loc['twin', 'ic_diff'], t.loc['twin', 'ic_lo'], t.loc['twin', 'ic_hi'], t.loc['twin', 'ic_side']) == (d.diff, d.lo, d.hi, d.side)
-    assert t.loc['other', ['rank_ic', 'ic_diff']].isna().all() and list(paired_differences(RET, None, 20).columns) == ['sharpe', 'diff', 'lo', 'hi', 'side']
+    assert (t.loc['twin', 'ic_diff'], t.loc['twin', 'ic_lo'], t.loc['twin', 'ic_hi'], t.loc['twin', 'ic_side']) == (
+        d.diff, d.lo, d.hi, d.side)
+    assert (t.loc['other', ['rank_ic', 'ic_diff']].isna().all()
+            and list(paired_differences(RET, None, 20).columns) == ['sharpe', 'diff', 'lo', 'hi', 'side'])
     assert DRAWS == 2000 and ic_block(1) == 10 and ic_block(22) == 44
 
 

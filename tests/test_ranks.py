@@ -10,7 +10,8 @@ from gnn_quant.kernels.ranks import average_ranks, rank_across
 from gnn_quant.stats.ic import daily_ic
 from gnn_quant.training.task import rank_ic
 
-VALUES = st.one_of(st.sampled_from([0., -0., 1., -1., 2., np.inf, -np.inf, np.nan, 1e-300]), st.floats(width=64, allow_subnormal=True))
+VALUES = st.one_of(st.sampled_from([0., -0., 1., -1., 2., np.inf, -np.inf, np.nan, 1e-300]),
+                   st.floats(width=64, allow_subnormal=True))
 
 
 @settings(max_examples=300)
@@ -28,7 +29,8 @@ def test_wide_rows_any_layout_and_whole_numbers():
     x = rng.normal(size=(40, 1000)).round(2)
     x[rng.random(x.shape) < .3] = np.nan
     want = pd.DataFrame(x).rank(axis=1)
-    assert np.array_equal(average_ranks(np.asfortranarray(x)), want, equal_nan=True) and np.array_equal(average_ranks(x[::2, ::3]), want.iloc[::2, ::3].rank(axis=1), equal_nan=True)
+    assert (np.array_equal(average_ranks(np.asfortranarray(x)), want, equal_nan=True)
+            and np.array_equal(average_ranks(x[::2, ::3]), want.iloc[::2, ::3].rank(axis=1), equal_nan=True))
     assert np.array_equal(average_ranks(np.arange(6).reshape(2, 3)), [[1, 2, 3]] * 2)
     f = pd.DataFrame(x, pd.bdate_range('2020-01-01', periods=40, name='date'))
     assert rank_across(f).equals(want.set_axis(f.index))

@@ -23,10 +23,12 @@ def backtest(
     cash: float = 1e6, # currency at the first row
     year: float | None = None, # rows a year, by which the borrowing fee is charged; None = as the index says
 ) -> Ledger:
-    "Ledger of the weights by `market.simulate`; `BadData` where they do not fit the bars or hold no number before the last row"
+    """Ledger of the weights by `market.simulate`;
+    `BadData` where they do not fit the bars or hold no number before the last row"""
     led = simulate(weights, bars, costs, cash, year)
     if pd.isna(led.start) or led.start == bars.index[-1]:
-        raise BadData(f'backtest: {len(weights)} rows of weights, none decided before the last row. Check the scores they were made of, or start the bars earlier.')
+        raise BadData(f'backtest: {len(weights)} rows of weights, none decided before the last row. '
+                      'Check the scores they were made of, or start the bars earlier.')
     return led
 
 # %% ../../nbs/75_backtest/engine.ipynb #c36abe27
@@ -35,12 +37,15 @@ def _vectorbt_run(weights, bars, costs, cash):
     from vectorbt.portfolio.enums import SizeType
     mark = bars['Close'].ffill().fillna(1.)
     live, most = (weights.notna() & bars['Close'].notna()).shift(fill_value=False), np.inf
-    if costs.volume_cap: live, most = live & (bars['Volume'] > 0), (costs.volume_cap * bars['Volume']).where(bars['Volume'] > 0, 1.)
+    if costs.volume_cap:
+        live, most = live & (bars['Volume'] > 0), (costs.volume_cap * bars['Volume']).where(bars['Volume'] > 0, 1.)
     return vbt.Portfolio.from_orders(
-        close=mark, size=weights.shift().where(live, 0.), size_type=np.where(live, SizeType.TargetPercent, SizeType.Amount),
-        price=fill_price(bars), val_price=mark.shift().fillna(1.), fees=costs.commission, fixed_fees=0., slippage=costs.slippage, direction='both',
-        init_cash=cash, cash_sharing=True, group_by=True, call_seq='auto', lock_cash=False, allow_partial=True, raise_reject=False,
-        min_size=0., max_size=most, size_granularity=costs.lot or np.nan, reject_prob=0., ffill_val_price=True, update_value=False, freq='D')
+        close=mark, size=weights.shift().where(live, 0.),
+        size_type=np.where(live, SizeType.TargetPercent, SizeType.Amount), price=fill_price(bars),
+        val_price=mark.shift().fillna(1.), fees=costs.commission, fixed_fees=0., slippage=costs.slippage,
+        direction='both', init_cash=cash, cash_sharing=True, group_by=True, call_seq='auto', lock_cash=False,
+        allow_partial=True, raise_reject=False, min_size=0., max_size=most, size_granularity=costs.lot or np.nan,
+        reject_prob=0., ffill_val_price=True, update_value=False, freq='D')
 
 # %% ../../nbs/75_backtest/engine.ipynb #a4c36997
 def vectorbt_ledger(
@@ -52,7 +57,8 @@ def vectorbt_ledger(
     "The ledger of an independent engine; `BadParams` for a borrowing fee or an impact, which it does not know"
     check_weights(weights, bars)
     for k, what in dict(borrow='borrowing fee', impact='price impact').items():
-        if getattr(costs, k): raise BadParams(f'vectorbt_ledger: {k} is {getattr(costs, k)}. vectorbt has no {what}: compare with {k}=0.')
+        if getattr(costs, k):
+            raise BadParams(f'vectorbt_ledger: {k} is {getattr(costs, k)}. vectorbt has no {what}: compare with {k}=0.')
     pf = _vectorbt_run(weights, bars, costs, open_account(1, cash).cash)
     rec, fill = pf.orders.values, fill_price(bars).to_numpy(float)
     at, size = (rec['idx'], rec['col']), rec['size'] * np.where(rec['side'] == 0, 1., -1.)
@@ -71,7 +77,8 @@ def agree(
     b: Ledger, # on the same rows
 ) -> float: # currency; inf where one has a number and the other does not
     "Largest absolute difference of equity, cash and running fees on any row"
-    if not a.book.index.equals(b.book.index): raise BadData(f'agree: ledgers of {len(a.book)} and {len(b.book)} rows. Compare ledgers of the same bars.')
+    if not a.book.index.equals(b.book.index):
+        raise BadData(f'agree: ledgers of {len(a.book)} and {len(b.book)} rows. Compare ledgers of the same bars.')
     worth = lambda l: np.column_stack([l.book[['equity', 'cash']], l.book[['fees', 'slippage']].cumsum()])
     d = np.abs(worth(a) - worth(b))
     return float('inf') if np.isnan(d).any() else float(d.max())
@@ -81,9 +88,12 @@ def ledger_returns(
     ledger: Ledger,
 ) -> pd.Series: # (n,) simple returns of equity, from the row after the first decision to the last
     "Returns of a ledger, warm-up left out; NaN throughout for a ruined account"
-    if pd.isna(ledger.start): raise BadData('metrics: no weight was ever decided. Check the scores the weights were made of.')
+    if pd.isna(ledger.start):
+        raise BadData('metrics: no weight was ever decided. Check the scores the weights were made of.')
     eq = ledger.equity.loc[ledger.start:]
-    if len(eq) < 3: raise BadData(f'metrics: {len(eq)} rows from the first decision {ledger.start:%Y-%m-%d} on, wanted at least 3. Load more bars.')
+    if len(eq) < 3:
+        raise BadData(f'metrics: {len(eq)} rows from the first decision {ledger.start:%Y-%m-%d} on, '
+                      'wanted at least 3. Load more bars.')
     r = eq.pct_change(fill_method=None).iloc[1:].rename('return')
     return r * np.nan if (eq <= 0).any() else r
 
@@ -91,15 +101,18 @@ def ledger_returns(
 def trading_metrics(
     ledger: Ledger,
     year: float | None = None, # rows a year; None = as the index says
-) -> dict: # turnover (bought plus sold, a year) costs (currency) traded trades (orders filled) exposure gross_exposure net_exposure (of equity) break_even_bp (one way, trades as made)
+    # turnover (bought plus sold, a year) costs (currency) traded trades (orders filled) exposure gross_exposure
+    # net_exposure (of equity) break_even_bp (one way, trades as made)
+) -> dict:
     "Figures about trades and positions; means over the rows after the first decision"
     b, before = ledger.book.loc[ledger.start:], ledger.equity.loc[ledger.start:].shift()
     b, before, year = b.iloc[1:], before.iloc[1:], year_of(b, year)
     own = b['equity'].iloc[-1] - before.iloc[0] + b['fees'].sum() + b['slippage'].sum()
-    return dict(turnover=float((b['traded'] / before).mean() * year), costs=float(ledger.costs.sum()), traded=float(b['traded'].sum()),
-                trades=int(((ledger.fills.abs() * ledger.price) >= .01).sum().sum()), exposure=float((b['gross'] > 0).mean()),
-                gross_exposure=float((b['gross'] / b['equity']).mean()), net_exposure=float(1 - (b['cash'] / b['equity']).mean()),
-                break_even_bp=ratio(own, b['traded'].sum()) * 1e4)
+    return dict(
+        turnover=float((b['traded'] / before).mean() * year), costs=float(ledger.costs.sum()),
+        traded=float(b['traded'].sum()), trades=int(((ledger.fills.abs() * ledger.price) >= .01).sum().sum()),
+        exposure=float((b['gross'] > 0).mean()), gross_exposure=float((b['gross'] / b['equity']).mean()),
+        net_exposure=float(1 - (b['cash'] / b['equity']).mean()), break_even_bp=ratio(own, b['traded'].sum()) * 1e4)
 
 # %% ../../nbs/75_backtest/engine.ipynb #49c74c71
 def break_even(
@@ -127,7 +140,8 @@ def _close(out, k, j, opened, closed, side, q):
 def _trips(fills, price, rate, out):
     "what a column of `out` holds: column opened closed side shares entry exit fees; closed is -1 while open"
     (T, n), k = fills.shape, 0
-    pos, opened, q = np.zeros(n), np.zeros(n, np.int64), np.zeros((n, 5)) # q: added shares, their value, taken shares, their value, fees
+    # q: added shares, their value, taken shares, their value, fees
+    pos, opened, q = np.zeros(n), np.zeros(n, np.int64), np.zeros((n, 5))
     for t in range(T):
         for j in range(n):
             x, p = fills[t, j], price[t, j]
@@ -163,27 +177,34 @@ def _profits(out): # currency, NaN while open
 # %% ../../nbs/75_backtest/engine.ipynb #cfac1c91
 def round_trips(
     ledger: Ledger,
-) -> pd.DataFrame: # a row a position: symbol opened closed side shares entry exit fees profit (currency) return rows; NaT and NaN while it is open
+    # a row a position: symbol opened closed side shares entry exit fees profit (currency) return rows; NaT and NaN
+    # while it is open
+) -> pd.DataFrame:
     "Every position from its first share to its last, by symbol and time"
     out = _trip_table(ledger)
     out = out[:, np.lexsort((out[1], out[0]))]
     j, i, e = out[:3].astype(int)
     days, gone, gain = ledger.fills.index, e >= 0, _profits(out)
-    return pd.DataFrame(dict(symbol=np.asarray(ledger.fills.columns, object)[j], opened=days[i], closed=days[e].where(gone), side=out[3], shares=out[4], entry=out[5],
-                             exit=np.where(gone, out[6], np.nan), fees=out[7], profit=gain) | {'return': gain / (out[4] * out[5]), 'rows': np.where(gone, e - i, np.nan)})
+    return pd.DataFrame(dict(symbol=np.asarray(ledger.fills.columns, object)[j], opened=days[i],
+                             closed=days[e].where(gone), side=out[3], shares=out[4], entry=out[5],
+                             exit=np.where(gone, out[6], np.nan), fees=out[7], profit=gain)
+                        | {'return': gain / (out[4] * out[5]), 'rows': np.where(gone, e - i, np.nan)})
 
 # %% ../../nbs/75_backtest/engine.ipynb #ee15c6ec
 def _mean(x): return float(x.mean()) if len(x) else float('nan')
 
 def trip_metrics(
     ledger: Ledger,
-) -> dict: # round_trips (closed ones), win_rate, average_win and average_loss (mean return of those that gained, lost), trip_profit_factor, rows_held; NaN where there is none
+    # round_trips (closed ones), win_rate, average_win and average_loss (mean return of those that gained, lost),
+    # trip_profit_factor, rows_held; NaN where there is none
+) -> dict:
     "What the closed positions brought"
     out = _trip_table(ledger)
     gain, n = _profits(out), int((out[2] >= 0).sum())
     r, won, lost = gain / (out[4] * out[5]), gain > 0, gain < 0
     return dict(round_trips=n, win_rate=ratio(won.sum(), n), average_win=_mean(r[won]), average_loss=_mean(r[lost]),
-                trip_profit_factor=ratio(gain[won].sum(), -gain[lost].sum()), rows_held=_mean((out[2] - out[1])[out[2] >= 0]))
+                trip_profit_factor=ratio(gain[won].sum(), -gain[lost].sum()),
+                rows_held=_mean((out[2] - out[1])[out[2] >= 0]))
 
 # %% ../../nbs/75_backtest/engine.ipynb #dec7a178
 def metrics(
@@ -195,8 +216,10 @@ def metrics(
     r, year = ledger_returns(ledger), year_of(ledger.book, year)
     eq = ledger.equity.loc[ledger.start:]
     out = dict(start=ledger.start, end=eq.index[-1], rows=len(r)) | return_metrics(r, year)
-    out |= dict(total_return=float(eq.iloc[-1] / eq.iloc[0] - 1), max_drawdown=float(drawdown(eq).min()), drawdown_rows=drawdown_rows(eq))
-    out |= dict(calmar=ratio(out['annual_return'], -out['max_drawdown'])) | trading_metrics(ledger, year) | trip_metrics(ledger)
+    out |= dict(total_return=float(eq.iloc[-1] / eq.iloc[0] - 1), max_drawdown=float(drawdown(eq).min()),
+                drawdown_rows=drawdown_rows(eq))
+    out |= (dict(calmar=ratio(out['annual_return'], -out['max_drawdown'])) | trading_metrics(ledger, year)
+            | trip_metrics(ledger))
     return out if benchmark is None else out | benchmark_metrics(r, benchmark, ledger.start, year)
 
 # %% ../../nbs/75_backtest/engine.ipynb #cc8572a6
@@ -208,4 +231,5 @@ def ledger_intervals(
     eq, b = ledger.equity.loc[ledger.start:], ledger.book.loc[ledger.start:]
     if (eq <= 0).any(): eq = eq * np.nan
     share = lambda x: (x / eq.shift()).iloc[1:]
-    return intervals(eq.pct_change(fill_method=None).iloc[1:], share(b['traded']), paid=share(b['fees'] + b['slippage']), **kwargs)
+    return intervals(eq.pct_change(fill_method=None).iloc[1:], share(b['traded']),
+                     paid=share(b['fees'] + b['slippage']), **kwargs)

@@ -39,7 +39,9 @@ def check_span(
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)):
             raise BadParams(f'target: {name}={v!r} is not a whole number of rows. Pass an int.')
     if horizon < 1: raise BadParams(f'target: horizon={horizon}. A position is held for at least 1 row.')
-    if delay < 1: raise LookAhead(f'target: delay={delay} would fill a decision at prices it was made from. The next row is the soonest: delay=1.')
+    if delay < 1:
+        raise LookAhead(f'target: delay={delay} would fill a decision at prices it was made from. '
+                        'The next row is the soonest: delay=1.')
 
 # %% ../../nbs/10_data/target.ipynb #52f875df
 def forward_return(

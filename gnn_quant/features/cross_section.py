@@ -65,11 +65,15 @@ def to_array(
 ) -> tuple: # (values (T, N, K) float32, 0 where not known; known (T, N, K) bool)
     "Features as a dense array with a mask; `BadData` unless every feature has every symbol"
     check_frame(x, 'features')
-    if x.columns.nlevels != 2: raise BadData(f'features: columns have {x.columns.nlevels} level. Wanted (feature, symbol): use build_features.')
+    if x.columns.nlevels != 2:
+        raise BadData(f'features: columns have {x.columns.nlevels} level. '
+                      'Wanted (feature, symbol): use build_features.')
     names, symbols = (list(dict.fromkeys(x.columns.get_level_values(i))) for i in (0, 1))
     want = pd.MultiIndex.from_product([names, symbols])
     lack = want.difference(x.columns)
-    if len(lack): raise BadData(f'features: {lack[0][0]} is missing for {lack[0][1]} ({len(lack)} such columns). Give every feature the same symbols.')
+    if len(lack):
+        raise BadData(f'features: {lack[0][0]} is missing for {lack[0][1]} ({len(lack)} such columns). '
+                      'Give every feature the same symbols.')
     v = x[list(want)].to_numpy(dtype=np.float32).reshape(len(x), len(names), len(symbols)).transpose(0, 2, 1)
     known = ~np.isnan(v)
     return np.ascontiguousarray(np.where(known, v, np.float32(0))), np.ascontiguousarray(known)

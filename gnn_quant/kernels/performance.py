@@ -58,13 +58,14 @@ def history_figures(
     rows, # (draws, n) positions in T
     year, # rows a year
 ):
-    "(draws, 12) total and annual return, volatility, Sharpe, Sortino, hit rate, profit factor, drawdown, its rows, Calmar, turnover, break-even"
+    """(draws, 12) total and annual return, volatility, Sharpe, Sortino, hit rate, profit factor, drawdown,
+    its rows, Calmar, turnover, break-even"""
     out, n = np.empty((len(rows), 12)), rows.shape[1]
     for d in range(len(rows)):
         level, deepest, longest, own, volume = _path(r, traded, paid, rows[d])
         mean, square, down, gain, loss, up, moved, volume_row = _sums(r, traded, rows[d])
         sd, annual = np.sqrt(square / (n - 1)), level**(year / n) - 1
         sharpe, sortino = per_spread(mean, sd) * year**.5, per_spread(mean, np.sqrt(down / n)) * year**.5
-        out[d] = (level - 1, annual, sd * year**.5, sharpe, sortino, _over(up, moved), _over(gain, loss), deepest, longest,
-                  _over(annual, -deepest), volume_row * year, _over(own, volume) * 1e4)
+        out[d] = (level - 1, annual, sd * year**.5, sharpe, sortino, _over(up, moved), _over(gain, loss), deepest,
+                  longest, _over(annual, -deepest), volume_row * year, _over(own, volume) * 1e4)
     return out

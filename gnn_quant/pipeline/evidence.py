@@ -9,7 +9,7 @@ __all__ = ['TWINS', 'audit_of', 'case_of', 'costs_of', 'controls_of', 'packed', 
 # %% ../../nbs/84_pipeline/evidence.ipynb #18daab63
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core import BadParams
+from ..core import BadData, BadParams
 from collections.abc import Callable
 from dataclasses import fields, replace
 from ..data.bars import fill_field
@@ -95,7 +95,7 @@ def controls_of(
     r = open_record(signals)
     fold = max(r.folds, key=lambda f: (len(f.test), f.test[0]))
     x, events, y = line_features(r.data.bars, r.how), line_edges(r.data.bars, r.how, r.data.sectors), line_targets(r.data.bars, r.how)[0]
-    try: t = run_controls(fresh(main, r.how), x, events, y, fold, tuple(r.how.seed + i for i in range(seeds)))
+    try: t = run_controls(fresh(main, r.how), x, events, y, fold, tuple(r.how.seed + i for i in range(seeds)), jobs=0)
     except BadData as e: return dict(controls=dict(why=str(e).rstrip('.'))), {}
     alarms = [k for k, v in t['verdict'].items() if v == 'too good' or v in ('missed', 'found something') and k in ('planted in nodes', 'labels shuffled')]
     return dict(controls=dict(words=control_words(t), alarms=alarms, seeds=seeds, first=f'{fold.test[0]:%Y-%m-%d}', last=f'{fold.test[-1]:%Y-%m-%d}')), dict(controls=t)

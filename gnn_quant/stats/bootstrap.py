@@ -29,7 +29,9 @@ def block_length(
 ) -> float: # rows, at least 1; NaN below 20 rows or where nothing moves
     "Mean length of a block for the stationary bootstrap of a mean; `BadData` where a row is not known"
     v = np.asarray(x, float)
-    if not np.isfinite(v).all(): raise BadData(f'block_length: {int((~np.isfinite(v)).sum())} of {len(v)} rows are not known. Cut the series to rows without gaps.')
+    if not np.isfinite(v).all():
+        raise BadData(f'block_length: {int((~np.isfinite(v)).sum())} of {len(v)} rows are not known. '
+                      'Cut the series to rows without gaps.')
     n, lags = len(v), int(np.ceil(np.sqrt(len(v)))) + 5
     if n < 20 or is_flat(v.mean(), v.std()): return float('nan')
     g = _autocovariance(v, lags)
@@ -40,19 +42,22 @@ def block_length(
     return float(np.clip(b, 1, np.ceil(min(3 * np.sqrt(n), n / 3))))
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #5e99d2cb
-FIGURES = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'hit_rate', 'profit_factor', 'max_drawdown', 'drawdown_rows', 'calmar',
-           'turnover', 'break_even_bp')
+FIGURES = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'hit_rate', 'profit_factor',
+           'max_drawdown', 'drawdown_rows', 'calmar', 'turnover', 'break_even_bp')
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #e6c280f7
 def _columns(r, traded, paid):
     out = []
     if len(r) < 2: raise BadData(f'intervals: {len(r)} returns. Wanted at least 2.')
     for name, x in (('ret', r), ('traded', traded), ('paid', paid)):
-        if x is not None and not x.index.equals(r.index): raise BadData(f'intervals: {name} has other rows than the returns. Cut both to the same rows.')
+        if x is not None and not x.index.equals(r.index):
+            raise BadData(f'intervals: {name} has other rows than the returns. Cut both to the same rows.')
         v = np.full(len(r), np.nan) if x is None else np.ascontiguousarray(x, dtype=float)
-        if np.isinf(v).any(): raise BadData(f'intervals: {int(np.isinf(v).sum())} infinite values in {name}. Unknown is NaN, never inf.')
+        if np.isinf(v).any():
+            raise BadData(f'intervals: {int(np.isinf(v).sum())} infinite values in {name}. Unknown is NaN, never inf.')
         if x is not None and np.isnan(v).any() and not np.isnan(v).all():
-            raise BadData(f'intervals: {name} is not known on {int(np.isnan(v).sum())} of {len(v)} rows, first {x.index[np.isnan(v)][0]}. Cut the history to known rows.')
+            raise BadData(f'intervals: {name} is not known on {int(np.isnan(v).sum())} of {len(v)} rows, '
+                          f'first {x.index[np.isnan(v)][0]}. Cut the history to known rows.')
         out.append(v)
     return out
 
@@ -77,7 +82,8 @@ def resampled_figures(
     block: float | None = None, # mean rows in a block; None = as the returns ask for
     seed: int = 0,
     year: float | None = None, # rows a year; None = as the index says
-) -> pd.DataFrame: # (1 + draws, 12) columns FIGURES, annualised as in `stats.performance`; the first row is the history itself
+    # (1 + draws, 12) columns FIGURES, annualised as in `stats.performance`; the first row is the history itself
+) -> pd.DataFrame:
     "Figures of histories drawn in blocks; `BadData` where some rows are not known, all NaN where none is"
     if draws < 1: raise BadParams(f'intervals: draws={draws}. Draw at least 1.')
     v, rng, block = _columns(ret, traded, paid), np.random.default_rng(seed), _block(block, ret)
@@ -97,7 +103,8 @@ def intervals(
     seed: int = 0,
     level: float = .95, # share of the draws inside
     year: float | None = None, # rows a year; None = as the index says
-    paid: pd.Series | None = None, # (T,) fees and slippage as a share of the equity before the row; without it the break-even is NaN
+    # (T,) fees and slippage as a share of the equity before the row; without it the break-even is NaN
+    paid: pd.Series | None = None,
 ) -> pd.DataFrame: # one row a figure, columns value lo hi; turnover and break_even_bp only where `traded` is given
     "Headline figures with stationary bootstrap intervals"
     if not 0 < level < 1: raise BadParams(f'intervals: level={level}. Use a share between 0 and 1, such as .95.')
@@ -120,7 +127,9 @@ def paired(
 ) -> Difference: # own minus peer with its 95 % interval
     "Difference of a figure of two return series that are resampled together; `BadData` on other rows"
     if of not in FIGURES[:10]: raise BadParams(f"paired: of={of!r}. Use one of: {', '.join(FIGURES[:10])}.")
-    if not own.index.equals(peer.index): raise BadData(f'paired: series of {len(own)} and {len(peer)} rows, or other dates. Cut both to their common rows.')
+    if not own.index.equals(peer.index):
+        raise BadData(f'paired: series of {len(own)} and {len(peer)} rows, or other dates. '
+                      'Cut both to their common rows.')
     block = _block(block, own, peer)
     one = lambda x: resampled_figures(x, draws=draws, block=block, seed=seed, year=year)[of].to_numpy()
     a, b = one(own), one(peer)

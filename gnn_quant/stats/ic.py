@@ -23,7 +23,8 @@ def daily_ic(
     "Correlation of scores and labels within each row"
     if kind not in ('pearson', 'rank'): raise BadParams(f"daily_ic: kind={kind!r}. Use 'pearson' or 'rank'.")
     if list(scores.columns) != [c for c in scores.columns if c in y.columns]:
-        raise BadData(f'daily_ic: {len(set(scores.columns) - set(y.columns))} scored names have no labels. Build both from the same bars.')
+        raise BadData(f'daily_ic: {len(set(scores.columns) - set(y.columns))} scored names have no labels. '
+                      'Build both from the same bars.')
     a, b = scores.to_numpy(float), y.reindex(index=scores.index, columns=scores.columns).to_numpy(float)
     both = ~np.isnan(a) & ~np.isnan(b)
     a, b = (np.where(both, v, np.nan) for v in (a, b))
@@ -38,7 +39,8 @@ def _correlate(a, b, both):
     p, q = centre(a), centre(b)
     p2, q2 = (p * p).sum(1), (q * q).sum(1)
     flat = (p2 <= 1e-24 * n[:, 0] * size(a)**2) | (q2 <= 1e-24 * n[:, 0] * size(b)**2)
-    with np.errstate(invalid='ignore', divide='ignore'): return np.where(flat, np.nan, (p * q).sum(1) / np.sqrt(p2 * q2))
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.where(flat, np.nan, (p * q).sum(1) / np.sqrt(p2 * q2))
 
 # %% ../../nbs/34_stats/ic.ipynb #07883d56
 def icir(
@@ -80,7 +82,8 @@ def resampled_moments(
     block: float, # mean rows in a block, at least 1
     seed: int = 0,
     part: int = 250, # draws at a time: with the seed it fixes which rows are drawn
-) -> tuple[np.ndarray, np.ndarray]: # (draws, C) means and standard deviations (divisor T); the draws are the same for all columns
+    # (draws, C) means and standard deviations (divisor T); the draws are the same for all columns
+) -> tuple[np.ndarray, np.ndarray]:
     "Means and deviations of resampled histories, paired across columns"
     if block < 1 or draws < 1: raise BadParams(f'resampled: block={block}, draws={draws}. Both must be at least 1.')
     rng, square, out = np.random.default_rng(seed), v**2, []
@@ -98,7 +101,8 @@ def resampled(
     seed: int = 0,
 ) -> tuple: # (means (draws, C), ICIRs (draws, C)); the draws are the same for all columns
     "Means and ratios of resampled histories, paired across columns; `BadData` on a day that is not known everywhere"
-    if daily.isna().to_numpy().any(): raise BadData('resampled: a day is not known in every column. Cut all to their common days first.')
+    if daily.isna().to_numpy().any():
+        raise BadData('resampled: a day is not known in every column. Cut all to their common days first.')
     m, sd = resampled_moments(daily.to_numpy(), draws, block, seed)
     return m, mean_over_spread(m, sd)
 
@@ -147,11 +151,15 @@ def common_cells(
     for k, v in scores.items():
         for f in v:
             if not f.index.equals(frames[0].index) or list(f.columns) != list(frames[0].columns):
-                raise BadData(f'score_table: {k} was scored on other rows or names than {next(iter(scores))}. Score all on the same.')
+                raise BadData(f'score_table: {k} was scored on other rows or names than {next(iter(scores))}. '
+                              'Score all on the same.')
     ok = np.logical_and.reduce([f.notna().to_numpy() for f in frames])
-    ok = pd.DataFrame(ok, frames[0].index, frames[0].columns) & y.reindex(index=frames[0].index, columns=frames[0].columns).notna()
+    ok = (pd.DataFrame(ok, frames[0].index, frames[0].columns)
+          & y.reindex(index=frames[0].index, columns=frames[0].columns).notna())
     ok = ok[ok.sum(axis=1) >= 2]
-    if not len(ok): raise BadData('score_table: no day on which all models scored two names with labels. Look at the rows and the warm-up.')
+    if not len(ok):
+        raise BadData('score_table: no day on which all models scored two names with labels. '
+                      'Look at the rows and the warm-up.')
     return ok
 
 # %% ../../nbs/34_stats/ic.ipynb #30dd3740
@@ -163,9 +171,11 @@ def daily_table(
 ) -> pd.DataFrame: # (R', models x seeds) daily ICs with columns (model, seed); days with an IC everywhere
     "Daily ICs of all models and seeds on common cells"
     cells = common_cells(scores, y) if cells is None else cells
-    one = {(k, i): daily_ic(f.loc[cells.index].where(cells), y, kind) for k, v in scores.items() for i, f in enumerate(v)}
+    one = {(k, i): daily_ic(f.loc[cells.index].where(cells), y, kind) for k, v in scores.items()
+           for i, f in enumerate(v)}
     flat = [k for k, v in one.items() if v.isna().all()]
-    return pd.concat({k: v.fillna(0.) if k in flat else v for k, v in one.items()}, axis=1, names=['model', 'seed']).dropna()
+    return (pd.concat({k: v.fillna(0.) if k in flat else v for k, v in one.items()}, axis=1,
+                      names=['model', 'seed']).dropna())
 
 # %% ../../nbs/34_stats/ic.ipynb #25e73f78
 def _figures(ic, rank, draws, block, seed):
@@ -201,7 +211,8 @@ def score_table(
     for m in fig['IC']:
         r = {'seeds': len(scores[m])} | {k: float(f[m].iloc[0]) for k, f in fig.items()}
         r['t'] = hac_t(rank.loc[days, m].mean(axis=1), y.horizon if lags is None else lags)
-        r |= {f'{k} sd': d.loc[days, m].mean().std() if len(scores[m]) > 1 else np.nan for k, d in (('IC', ic), ('rank IC', rank))}
+        r |= {f'{k} sd': d.loc[days, m].mean().std() if len(scores[m]) > 1 else np.nan
+              for k, d in (('IC', ic), ('rank IC', rank))}
         for ref in [r_ for r_ in reference if r_ in fig['IC'] and r_ != m]:
             g = gap_of(fig[of][m].to_numpy(), fig[of][ref].to_numpy(), short)
             r |= {f'vs {ref}': g.diff, f'{ref} lo': g.lo, f'{ref} hi': g.hi, f'{ref} side': g.side}
@@ -221,6 +232,9 @@ def graph_sentence(
     r = table.loc[model]
     d, side = f"{r[f'vs {twin}']:+.4f}", r[f'{twin} side']
     span = '' if side == 'short' else f", 95 % interval {r[f'{twin} lo']:+.4f} to {r[f'{twin} hi']:+.4f}"
-    says = dict(ahead='the graph helped in this sample', behind='the graph hurt in this sample', short='there are too few days to say what the graph adds',
-                level='there is no evidence that the graph helped' if r[f'vs {twin}'] > 0 else 'the graph did not help')
-    return f"{model} has {'a' if of == 'rank IC' else 'an'} {of} of {r[of]:.4f}, its edge-free twin {table.loc[twin, of]:.4f} (difference {d}{span}, {int(r['days'])} days, {int(r['seeds'])} seeds): {says[side]}."
+    says = dict(ahead='the graph helped in this sample', behind='the graph hurt in this sample',
+                short='there are too few days to say what the graph adds', level='there is no evidence that the '
+                'graph helped' if r[f'vs {twin}'] > 0 else 'the graph did not help')
+    return (f"{model} has {'a' if of == 'rank IC' else 'an'} {of} of {r[of]:.4f}, its edge-free twin "
+            f"{table.loc[twin, of]:.4f} (difference {d}{span}, {int(r['days'])} days, {int(r['seeds'])} seeds): "
+            f"{says[side]}.")

@@ -43,13 +43,16 @@ def common(
     if not books: raise BadData('common: no ledger. Pass at least the strategy under judgement.')
     index = next(iter(books.values())).index
     for n, b in books.items():
-        if not b.index.equals(index): raise BadData(f'common: {n} has other rows than {next(iter(books))}. Backtest all of them on the same bars.')
+        if not b.index.equals(index):
+            raise BadData(f'common: {n} has other rows than {next(iter(books))}. '
+                          'Backtest all of them on the same bars.')
     fate = {n: f for n, b in books.items() if (f := fate_of(b))}
     live = {n: b for n, b in books.items() if n not in fate}
     at = index.get_loc(max([(b['traded'] > 0).idxmax() for b in live.values()] + [index[1]]))
     def frame(f): return pd.DataFrame({n: f(b, b['equity'].shift()) for n, b in live.items()}, index).iloc[at:]
     return Common(frame(lambda b, was: b['equity'] / was - 1), frame(lambda b, was: b['traded'] / was),
-                  *(frame(lambda b, was: b[own].sum(axis=1) / was) for own in (['fees', 'slippage', 'borrow'], ['fees', 'slippage'])), index[at - 1], at, fate)
+                  *(frame(lambda b, was: b[own].sum(axis=1) / was)
+                    for own in (['fees', 'slippage', 'borrow'], ['fees', 'slippage'])), index[at - 1], at, fate)
 
 # %% ../../nbs/34_stats/paired.ipynb #4d2ea3a0
 def sharpe_draws(
@@ -60,7 +63,8 @@ def sharpe_draws(
     year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # (draws, S) annualised Sharpe ratios, one resampled history a row
     "Sharpe ratios of resampled histories, paired across strategies"
-    if ret.isna().to_numpy().any(): raise BadData('sharpe_draws: returns have NaN. Cut all strategies to their common rows first.')
+    if ret.isna().to_numpy().any():
+        raise BadData('sharpe_draws: returns have NaN. Cut all strategies to their common rows first.')
     n = len(ret)
     m, sd = resampled_moments(ret.to_numpy(), draws, block, seed, part=100)
     return pd.DataFrame(mean_over_spread(m, sd * np.sqrt(n / (n - 1))) * year_of(ret, year)**.5, columns=ret.columns)
@@ -98,7 +102,8 @@ def sharpe_gaps(
     return [Gap(str(p), float(s[p]), float(s.iloc[0] - s[p]), float(lo[p]), float(hi[p])) for p in ret.columns[1:]]
 
 # %% ../../nbs/34_stats/paired.ipynb #d4c1a803
-DRAWS, BLOCK = 2000, 21. # of the interval of a difference: resampled histories, and rows in a block (about a month of sessions)
+# of the interval of a difference: resampled histories, and rows in a block (about a month of sessions)
+DRAWS, BLOCK = 2000, 21.
 
 def ic_block(
     horizon: int, # rows of the labels behind the ICs
@@ -109,7 +114,8 @@ def ic_block(
 # %% ../../nbs/34_stats/paired.ipynb #f053d5fa
 def paired_differences(
     returns: pd.DataFrame, # (T, S) returns on the same rows, no NaN; the first column is the strategy under judgement
-    ic: pd.DataFrame | None = None, # (T', M) daily rank ICs by the names of the strategies; days not known everywhere are left out
+    # (T', M) daily rank ICs by the names of the strategies; days not known everywhere are left out
+    ic: pd.DataFrame | None = None,
     draws: int = DRAWS,
     block: float = BLOCK, # mean rows in a block of returns
     seed: int = 0,
@@ -140,12 +146,16 @@ def paired_differences(
     Politis & Romano (1994); Ledoit & Wolf (2008).
     """
     own = returns.columns[0]
-    rows = {g.peer: dict(sharpe=g.sharpe, diff=g.diff, lo=g.lo, hi=g.hi, side=g.side) for g in sharpe_gaps(returns, draws, block, seed, year)}
-    out = pd.DataFrame.from_dict(rows, orient='index', columns=['sharpe', 'diff', 'lo', 'hi', 'side']).rename_axis('peer')
+    rows = {g.peer: dict(sharpe=g.sharpe, diff=g.diff, lo=g.lo, hi=g.hi, side=g.side)
+            for g in sharpe_gaps(returns, draws, block, seed, year)}
+    out = pd.DataFrame.from_dict(rows, orient='index', columns=['sharpe', 'diff', 'lo', 'hi', 'side']).rename_axis(
+        'peer')
     known = None if ic is None or own not in ic else ic.dropna()
     if known is None or not len(known): return out
     long, at = ic_block(horizon), list(known).index
     v = np.vstack([known.mean().to_numpy(), resampled(known, draws, long, seed)[0]])
     d = {p: gap_of(v[:, at(own)], v[:, at(p)], len(known) < 5 * long) for p in out.index if p in known}
-    more = {p: dict(rank_ic=float(v[0, at(p)]), ic_diff=g.diff, ic_lo=g.lo, ic_hi=g.hi, ic_side=g.side) for p, g in d.items()}
-    return out.join(pd.DataFrame.from_dict(more, orient='index', columns=['rank_ic', 'ic_diff', 'ic_lo', 'ic_hi', 'ic_side']))
+    more = {p: dict(rank_ic=float(v[0, at(p)]), ic_diff=g.diff, ic_lo=g.lo, ic_hi=g.hi, ic_side=g.side)
+            for p, g in d.items()}
+    return out.join(pd.DataFrame.from_dict(more, orient='index',
+                                           columns=['rank_ic', 'ic_diff', 'ic_lo', 'ic_hi', 'ic_side']))

@@ -97,10 +97,11 @@ def return_metrics(
     year, grown = year_of(r, year), float((1 + r).prod(skipna=False))
     down, moved = float(np.sqrt((r.clip(upper=0) ** 2).mean(skipna=False))), int((r != 0).sum())
     won, lost = r.clip(lower=0).sum(skipna=False), -r.clip(upper=0).sum(skipna=False)
-    return dict(total_return=grown - 1, annual_return=annual_return(grown, len(r), year), volatility=volatility(r, year),
-                sharpe=sharpe(r, year), sortino=mean_over_spread(r.mean(skipna=False), down) * year ** .5,
-                hit_rate=ratio((r > 0).sum(), moved) if r.notna().all() else float('nan'), profit_factor=ratio(won, lost),
-                best=float(r.max(skipna=False)), worst=float(r.min(skipna=False)))
+    return dict(total_return=grown - 1, annual_return=annual_return(grown, len(r), year),
+                volatility=volatility(r, year), sharpe=sharpe(r, year),
+                sortino=mean_over_spread(r.mean(skipna=False), down) * year ** .5,
+                hit_rate=ratio((r > 0).sum(), moved) if r.notna().all() else float('nan'),
+                profit_factor=ratio(won, lost), best=float(r.max(skipna=False)), worst=float(r.min(skipna=False)))
 
 # %% ../../nbs/34_stats/performance.ipynb #4bacf0e9
 def drawdown(
@@ -137,7 +138,8 @@ def benchmark_metrics(
     year: float | None = None, # rows a year; None = as the index says
 ) -> dict: # alpha (a year) beta correlation benchmark_return (a year) tracking_error information_ratio
     "Regression on a benchmark; `BadData` where the benchmark is not known on these rows"
-    b, year = _on_rows(level, pd.DatetimeIndex([start]).append(r.index)).pct_change(fill_method=None).iloc[1:], year_of(r, year)
+    b, year = (_on_rows(level, pd.DatetimeIndex([start]).append(r.index)).pct_change(fill_method=None).iloc[1:],
+               year_of(r, year))
     still = bool(is_flat(b.mean(), b.std()))
     beta = ratio(r.cov(b), b.var()) if r.notna().all() and not still else float('nan')
     alone = still or bool(is_flat(r.mean(), r.std()))

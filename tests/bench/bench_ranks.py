@@ -1,4 +1,5 @@
-"Average ranks across rows: the kernel beside pandas' rank(axis=1) and beside scipy's rankdata once a row, with growth over the number of names"
+"""Average ranks across rows: the kernel beside pandas' rank(axis=1) and beside scipy's rankdata once a row,
+with growth over the number of names"""
 import os, sys
 
 for k in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(k, '1')
@@ -8,8 +9,10 @@ from scipy.stats import rankdata
 from _bench import in_turns, table
 from gnn_quant.kernels.ranks import average_ranks
 
-NOTE = ('seconds of one core for the ranks of all rows, one value in ten unknown, a third of the values rounded so that they tie; compile time excluded. '
-        'Ours: an array in, ranks out. pandas: DataFrame.rank(axis=1) of a ready-made frame. scipy: rankdata of the known values of each row. All equal bit for bit, or the bench stops.')
+NOTE = ('seconds of one core for the ranks of all rows, one value in ten unknown, '
+        'a third of the values rounded so that they tie; compile time excluded. '
+        'Ours: an array in, ranks out. pandas: DataFrame.rank(axis=1) of a ready-made frame. '
+        'scipy: rankdata of the known values of each row. All equal bit for bit, or the bench stops.')
 
 
 def case(rows, names, seed=0):
@@ -35,12 +38,14 @@ def rows(sizes, repeats):
         x = case(t, n)
         frame = pd.DataFrame(x)
         ours, pandas_, scipy_ = lambda: average_ranks(x), lambda: frame.rank(axis=1), lambda: by_scipy(x)
-        if not all(np.array_equal(ours(), f(), equal_nan=True) for f in (pandas_, scipy_)): raise SystemExit(f'bench_ranks: ranks differ on {t} x {n}: no speed is claimed for unequal results')
+        if not all(np.array_equal(ours(), f(), equal_nan=True) for f in (pandas_, scipy_)):
+            raise SystemExit(f'bench_ranks: ranks differ on {t} x {n}: no speed is claimed for unequal results')
         mine, *theirs = [float(np.median(s)) for s in in_turns(repeats, ours, pandas_, scipy_)]
         cell = mine / (t * n)
         base = base or cell
         for name, s in zip(('pandas rank(axis=1)', 'scipy rankdata, one row each'), theirs):
-            yield dict(case=f'{t:,} rows of {n} | {name}', n=n, ours=mine, peer=s, unit='s', ratio=round(s / mine, 2), ns_a_value=round(cell * 1e9, 1), growth=round(cell / base, 2))
+            yield dict(case=f'{t:,} rows of {n} | {name}', n=n, ours=mine, peer=s, unit='s',
+                       ratio=round(s / mine, 2), ns_a_value=round(cell * 1e9, 1), growth=round(cell / base, 2))
 
 
 if __name__ == '__main__':
