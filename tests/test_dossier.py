@@ -10,7 +10,7 @@ import pytest
 from gnn_quant.backtest.engine import ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, frame_hash, toy_bars
 from gnn_quant.data.bundle import Dataset
-from gnn_quant.evidence.checks import run_checks
+from gnn_quant.evidence.checks import REQUIRED, Check, run_checks
 from gnn_quant.evidence.collect import StrategyCase, against, collect_evidence, family
 from gnn_quant.stats.paired import common
 from gnn_quant.evidence.verdict import verdict
@@ -53,7 +53,8 @@ def ledger(tmp_path_factory):
 
 def case_with(ledger, scores, **more):
     w = {k: weights(v) for k, v in scores.items()} | dict(equal_weight=equal_weight(BARS))
-    return StrategyCase(w, {k: simulate(v, BARS, COSTS) for k, v in w.items()}, BARS, COSTS, PX.mean(axis=1), count(ledger),
+    ledgers = {k: simulate(v, BARS, COSTS) for k, v in w.items()}
+    return StrategyCase(w, ledgers, BARS, COSTS, PX.mean(axis=1), count(ledger),
                 trial_returns(ledger), scores, make_target(BARS, 5), draws=100, **more)
 
 
@@ -330,7 +331,7 @@ def test_what_is_missing_or_of_another_kind_is_not_passed():
         assert believe(GOOD | {k: v}, 'it')['level'] != 'established', (k, v)
 
 
-def test_one_difference_has_one_interval(case, evidence):
+def test_one_difference_has_one_interval(evidence):
     twin, peer = evidence.frames['twins'].loc['edge-free'], evidence.frames['paired'].loc['twin']
     for k in ('sharpe', 'diff', 'lo', 'hi', 'rank_ic', 'ic_diff', 'ic_lo', 'ic_hi'): assert twin[k] == peer[k], k
     assert twin['twin'] == 'twin'
@@ -339,33 +340,39 @@ def test_one_difference_has_one_interval(case, evidence):
 def test_the_verdict_of_the_figures_is_that_of_the_checks(evidence):
     v = evidence.verdict
     assert v.facts == evidence.figures['verdict'] and {c.id: c.passed for c in v.checks}['audit'] is None
-    assert {'deflated_sharpe', 'permutation_dates', 'permutation_names', 'spa', 'pbo', 'controls', 'audit', 'profit'} <= {c.id for c in v.checks}
+    assert set(REQUIRED) <= {c.id for c in v.checks}
 
 
-def test_a_graph_claim_needs_a_market_row_and_a_rewired_row(case):
+def checks_of(figures, others=(), **more): return run_checks(SimpleNamespace(figures=figures, **more), others)
+
+
+def test_a_graph_claim_needs_a_market_row_and_a_rewired_row():
     rows = pd.DataFrame(dict(lo=[.1, -.1], ic_lo=[.01, -.01]), ['rewired', 'market'])
-    def found(graph, twins): return {c.id: c.passed for c in run_checks(SimpleNamespace(figures=GOOD | dict(graph=graph), tables=dict(twins=twins) if twins is not None else {}))}
-    assert 'market_row' not in found(False, None) and found(True, None)['market_row'] is None and found(True, None)['rewired_row'] is None
-    assert found(True, rows)['rewired_row'] is True and found(True, rows)['market_row'] is False
-    def level(twins): return verdict(run_checks(SimpleNamespace(figures=GOOD | dict(graph=True), tables=dict(twins=twins)))).level
-    assert level(rows) == 'not established' and level(rows.iloc[:1]) == 'not established' and level(rows.abs()) == 'established'
+    def found(graph, **tables): return checks_of(GOOD | dict(graph=graph), tables=tables)
+    def passed(graph, **tables): return {c.id: c.passed for c in found(graph, **tables)}
+    assert 'market_row' not in passed(False)
+    assert passed(True)['market_row'] is None and passed(True)['rewired_row'] is None
+    assert passed(True, twins=rows)['rewired_row'] is True and passed(True, twins=rows)['market_row'] is False
+    assert verdict(found(True, twins=rows)).level == verdict(found(True, twins=rows.iloc[:1])).level == 'not established'
+    assert verdict(found(True, twins=rows.abs())).level == 'established'
 
 
 def test_a_required_check_that_is_missing_counts_as_not_run():
-    checks = run_checks(SimpleNamespace(figures=GOOD))
+    checks = checks_of(GOOD)
     assert verdict(checks).level == 'established' and verdict([]).level == 'not established'
-    for c in checks[:8]: assert verdict([x for x in checks if x is not c]).level == 'not established', c.id
+    for k in REQUIRED: assert verdict([c for c in checks if c.id != k]).level == 'not established', k
 
 
-def test_a_check_of_others_has_its_package_and_may_neither_change_the_case_nor_stop_the_page():
-    from gnn_quant.evidence.checks import Check
-    def asked(make, needs=()): return run_checks(SimpleNamespace(figures=dict(GOOD), scores={}), (('pkg:it', make, needs),))[-1]
-    assert asked(lambda c: Check('audit', 1., 0., False, 'no')).id == 'pkg:it' and asked(lambda c: 1 / 0).passed is None
-    assert asked(lambda c: 'yes').passed is None and 'scores' in asked(lambda c: Check('x', 1., 0., True, ''), ('scores',)).reason
-    assert verdict((*run_checks(SimpleNamespace(figures=GOOD)), asked(lambda c: Check('x', 1., 0., False, 'no')))).level == 'not established'
-    with pytest.raises(BadData, match='pkg:it'): run_checks(replace_case(), (('pkg:it', lambda c: c.bars.iloc.__setitem__((0, 0), 9.), ()),))
+def test_a_check_of_another_package_bears_its_name_and_stops_no_page():
+    def asked(make, needs=()): return checks_of(dict(GOOD), (('pkg:it', make, needs),), scores={})[-1]
+    def failing(case): return Check('audit', 1., 0., False, 'no')
+    def broken(case): raise ValueError('no such column')
+    assert asked(failing).id == 'pkg:it' and verdict((*checks_of(GOOD), asked(failing))).level == 'not established'
+    assert asked(broken).passed is None and 'no such column' in asked(broken).reason
+    assert asked(lambda case: 'yes').passed is None and 'scores' in asked(failing, ('scores',)).reason
 
 
-def replace_case():
-    from dataclasses import make_dataclass
-    return make_dataclass('Held', ['figures', 'bars'])(GOOD, PX.copy())
+def test_a_check_that_changes_the_case_is_refused_by_name(case):
+    held = replace(case, bars=BARS.copy(), figures=dict(GOOD))
+    def greedy(case): case.bars.iloc[0, 0] = 9.
+    with pytest.raises(BadData, match='pkg:greedy'): run_checks(held, (('pkg:greedy', greedy, ()),))

@@ -647,7 +647,7 @@ def test_the_links_run_leaves_a_page_and_a_table(tmp_settings):
 
 SECTIONS = ['how far to believe it', 'look-ahead audit', 'trials and deflated Sharpe', 'the best of many',
             'permutations', 'headline figures with intervals', 'costs and delays', 'regimes',
-            'what the graph is worth', 'the ranking', 'whom it listened to', 'controls', 'risk forecasts', 'hashes']
+            'what the graph is worth', 'the ranking', 'attention by neighbour', 'controls', 'risk forecasts', 'hashes']
 AUDIT = dict(passed=True, cuts=['2020-06-01', '2021-02-01'], stages=dict(features='same', edges='same'),
              findings=[], run='audit-1')
 
@@ -743,8 +743,8 @@ def test_evidence_of_another_count_is_refused(whole):
 def test_numbers_of_the_evidence_reach_the_page(whole, shown):
     f, said = whole.evidence.figures, words(shown)
     s, o, p = f['sharpe'], f['overfit'], f['permutation']
-    for shown in (f"Sharpe a year {num(s['sharpe'])}", f"{num(s['dsr'], '.3f')}, the deflated Sharpe ratio",
-                  f"hurdle, the best without skill {num(s['hurdle'])}", f"trials counted {f['trials']['n']}",
+    for shown in (f"Sharpe a year {num(s['sharpe'])}", f"DSR {num(s['dsr'], '.3f')}",
+                  f"expected max Sharpe under H0 {num(s['hurdle'])}", f"trials counted {f['trials']['n']}",
                   f"failed {f['trials']['failed']}", f"in {num(o['pbo'], '.0%')} of them",
                   f"{p['dates']['draws']:,} draws", f"p = {prob(p['names']['p'])}",
                   f"Mean rank IC {num(f['ic']['mean'], '.4f')}", f"{prob(f['selection']['consistent'])} (lower",

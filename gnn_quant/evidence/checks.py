@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, frame_hash
+from ..plugins import check
 
 # %% ../../nbs/78_evidence/checks.ipynb #a9d0985b
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Check:
     def word(self) -> str: return {True: 'passed', False: 'failed', None: 'not run'}[self.passed]
 
     @property
-    def facts(self) -> dict: return dict(id=self.id, value=self.value, threshold=self.threshold, passed=self.passed, reason=self.reason)
+    def facts(self) -> dict: return {k: getattr(self, k) for k in ('id', 'value', 'threshold', 'passed', 'reason')}
 
 # %% ../../nbs/78_evidence/checks.ipynb #0ea63970
 THRESHOLDS = dict(
@@ -97,9 +98,8 @@ def permutation_check(case, kind: str) -> Check:
     id, what = f'permutation_{kind}', f'the permutation of {kind} was not run'
     p, why = part_of(case, 'permutation')
     if why: return Check(id, None, THRESHOLDS[id], None, f'{what} ({why})')
-    p = p.get(kind)
-    if not isinstance(p, dict) or p.get('why'):
-        return Check(id, None, THRESHOLDS[id], None, f"{what} ({(p or {}).get('why', 'nothing was handed in')})".replace('.)', ')'))
+    p = p.get(kind) if isinstance(p.get(kind), dict) else dict(why='nothing was handed in')
+    if p.get('why'): return Check(id, None, THRESHOLDS[id], None, f"{what} ({str(p['why']).rstrip('.')})")
     v = known(p, 'p')
     return Check(id, v, THRESHOLDS[id], v <= THRESHOLDS[id], f'permuting {kind} gives p = {v:.3f}')
 
@@ -135,14 +135,17 @@ def audit_check(case) -> Check:
     "Does anything of the pipeline move when the data after a date change?"
     a = case.figures.get('audit')
     if not a or a.get('why'):
-        return Check('audit', None, 0., None, 'the look-ahead audit was not run' + (f" ({str(a['why']).rstrip('.')})" if a else ''))
+        why = f" ({str(a['why']).rstrip('.')})" if a else ''
+        return Check('audit', None, 0., None, f'the look-ahead audit was not run{why}')
     if a.get('verdict') == 'unrepeatable' or a.get('passed') is None:
-        return Check('audit', None, 0., None, 'the audit could not make the run again from the same data, so that nothing can be said of look-ahead')
+        return Check('audit', None, 0., None, 'the audit could not make the run again from the same data, '
+                                              'so that nothing can be said of look-ahead')
     n = len(a.get('cuts') or ())
     if not n: return Check('audit', None, 0., None, 'the audit compared no date')
     at, found = f"{n} date{'s' * (n != 1)}", [str(x) for x in a.get('findings') or ()]
     if a['passed'] is True: return Check('audit', 0., 0., True, f'the audit found no look-ahead at {at}')
-    return Check('audit', float(max(len(found), 1)), 0., False, f"the audit found look-ahead at {at}: {(found or ['see its table'])[0].rstrip('.')}")
+    first = (found or ['see its table'])[0].rstrip('.')
+    return Check('audit', float(max(len(found), 1)), 0., False, f'the audit found look-ahead at {at}: {first}')
 
 # %% ../../nbs/78_evidence/checks.ipynb #7e5f5aa1
 def profit_check(case) -> Check:
@@ -182,19 +185,26 @@ def graph_row_check(case, role: str, what: str) -> Check | None: # None where th
     id, x = f'{role}_row', getattr(case, 'tables', {}).get('twins')
     x = x if x is None or 'role' not in x else x.set_index('role')
     if x is None or role not in x.index:
-        return Check(id, None, THRESHOLDS[id], None, f'a graph model without a {role} row ({what} was not run)')
+        return Check(id, None, THRESHOLDS[id], None, f'no {role} row stands beside this graph model ({what} was not run)')
     ends = [known(x.loc[role], k) for k in ('lo', 'ic_lo')]
     lo = float(np.fmax(*ends))
     word = 'above' if lo > THRESHOLDS[id] else 'not above'
-    return Check(id, lo, THRESHOLDS[id], lo > THRESHOLDS[id], f'its paired difference to {what} is {word} zero with its whole interval')
+    words = f'its paired difference to {what} is {word} zero with its whole interval'
+    return Check(id, lo, THRESHOLDS[id], lo > THRESHOLDS[id], words)
 
-def market_row_check(case) -> Check | None: return graph_row_check(case, 'market', 'the model that sees the market instead of edges')
+def market_row_check(case) -> Check | None:
+    "Is it ahead of a model that sees the market instead of edges?"
+    return graph_row_check(case, 'market', 'the model that sees the market instead of edges')
 
-def rewired_row_check(case) -> Check | None: return graph_row_check(case, 'rewired', 'the same network with rewired edges')
+def rewired_row_check(case) -> Check | None:
+    "Is it ahead of the same network with as many edges between other partners?"
+    return graph_row_check(case, 'rewired', 'the same network with rewired edges')
 
 # %% ../../nbs/78_evidence/checks.ipynb #410de668
-OURS = (deflated_sharpe_check, permutation_dates_check, permutation_names_check, spa_check, pbo_check, controls_check, audit_check,
-        profit_check, absurd_sharpe_check, absurd_growth_check, absurd_rank_ic_check, market_row_check, rewired_row_check)
+OURS = (deflated_sharpe_check, permutation_dates_check, permutation_names_check, spa_check, pbo_check, controls_check,
+        audit_check, profit_check, absurd_sharpe_check, absurd_growth_check, absurd_rank_ic_check, market_row_check,
+        rewired_row_check)
+for make in OURS: check(make, name=make.__name__.removesuffix('_check'))
 
 REQUIRED = ('deflated_sharpe', 'permutation_dates', 'permutation_names', 'spa', 'pbo', 'controls', 'audit', 'profit')
 
@@ -232,13 +242,16 @@ def outside_check(
     needs: tuple = (),
 ) -> Check | None:
     "The answer of a check of another package; `BadData` names one that changes the case it was given"
-    if lack := lacking(case, needs): return Check(label, None, None, None, f"needs {', '.join(lack)}, which this case lacks")
+    if lack := lacking(case, needs):
+        return Check(label, None, None, None, f"{label} needs {', '.join(lack)}, which this case lacks")
     was = content_hash(case)
     try: c = make(case)
-    except Exception as e: c = Check(label, None, None, None, f'it failed: {type(e).__name__}: {str(e)[:200]}')
-    if content_hash(case) != was: raise BadData(f'check {label}: it changed the case it was given. Work on a copy inside the check.')
-    if c is None or isinstance(c, Check): return c and Check(label, c.value, c.threshold, c.passed, str(c.reason).rstrip('.'), c.table)
-    return Check(label, None, None, None, f'it returned {type(c).__name__} and no Check')
+    except Exception as e: c = Check(label, None, None, None, f'{label} raised {type(e).__name__}: {str(e)[:200]}')
+    if content_hash(case) != was:
+        raise BadData(f'check {label}: it changed the case it was given. Work on a copy inside the check.')
+    if c is None: return None
+    if not isinstance(c, Check): return Check(label, None, None, None, f'{label} returned {type(c).__name__} and no Check')
+    return Check(label, c.value, c.threshold, c.passed, str(c.reason).rstrip('.'), c.table)
 
 # %% ../../nbs/78_evidence/checks.ipynb #89193a60
 def run_checks(

@@ -73,16 +73,19 @@ def _leaks(name, checks, failed): return f"Do not use {name}: {_reasons(failed, 
 
 def _absurd(name, checks, failed):
     odd = [c.reason for c in failed if c.id.startswith('absurd_')]
-    return f"Presumed wrong: {name} has {' and '.join(odd)}; {_reasons(checks, 'audit')[0]}. Look for what an audit cannot see before anything else."
+    return (f"Presumed wrong: {name} has {' and '.join(odd)}; {_reasons(checks, 'audit')[0]}. "
+            'Look for what an audit cannot see before anything else.')
 
 def _refuted(name, checks, failed):
     p = next(c for c in failed if c.id == 'profit')
-    return f'Refuted: {name} lost money after costs; {p.reason}.' if p.value is not None else f'Refuted: {name} earned nothing; {p.reason}.'
+    return f"Refuted: {name} {'earned nothing' if p.value is None else 'lost money after costs'}; {p.reason}."
 
 def _open(name, checks, failed):
     return f"Not established that {name} has skill: {'; '.join(c.reason for c in checks if c.passed is not True)}."
 
 def _established(name, checks, failed):
-    return f"Established: {name} passes every check that was set before its result was known: {'; '.join(c.reason for c in checks)}. The past is not the future."
+    return (f'Established: {name} passes every check that was set before its result was known: '
+            f"{'; '.join(c.reason for c in checks)}. The past is not the future.")
 
-_SENTENCES = {'leaks': _leaks, 'absurd': _absurd, 'refuted': _refuted, 'not established': _open, 'established': _established}
+_SENTENCES = {'leaks': _leaks, 'absurd': _absurd, 'refuted': _refuted, 'not established': _open,
+              'established': _established}
