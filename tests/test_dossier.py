@@ -353,7 +353,7 @@ def test_a_graph_claim_needs_a_market_row_and_a_rewired_row():
     assert 'market_row' not in passed(False)
     assert passed(True)['market_row'] is None and passed(True)['rewired_row'] is None
     assert passed(True, twins=rows)['rewired_row'] is True and passed(True, twins=rows)['market_row'] is False
-    assert verdict(found(True, twins=rows)).level == verdict(found(True, twins=rows.iloc[:1])).level == 'not established'
+    for x in (rows, rows.iloc[:1]): assert verdict(found(True, twins=x)).level == 'not established'
     assert verdict(found(True, twins=rows.abs())).level == 'established'
 
 

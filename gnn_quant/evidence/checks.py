@@ -118,7 +118,7 @@ def spa_check(case) -> Check:
 def pbo_check(case) -> Check:
     "Probability of backtest overfitting (Bailey et al. 2017)"
     o, why = part_of(case, 'overfit')
-    if why: return Check('pbo', None, THRESHOLDS['pbo'], None, f'the probability of overfitting was not computed ({why})')
+    if why: return Check('pbo', None, THRESHOLDS['pbo'], None, f'the probability of overfitting was not run ({why})')
     v = known(o, 'pbo')
     return Check('pbo', v, THRESHOLDS['pbo'], v <= THRESHOLDS['pbo'], f'the probability of overfitting is {v:.2f}')
 
@@ -129,7 +129,8 @@ def controls_check(case) -> Check:
     if not isinstance(k.get('alarms'), list):
         return Check('controls', None, 0., None, f"the controls were not run ({k.get('why', 'nothing was handed in')})")
     bad = k['alarms']
-    return Check('controls', float(len(bad)), 0., not bad, f"the controls {'fail: ' + ', '.join(bad) if bad else 'hold'}")
+    words = f"the controls fail: {', '.join(bad)}" if bad else 'the controls hold'
+    return Check('controls', float(len(bad)), 0., not bad, words)
 
 def audit_check(case) -> Check:
     "Does anything of the pipeline move when the data after a date change?"
@@ -153,7 +154,8 @@ def profit_check(case) -> Check:
     s, why = part_of(case, 'sharpe')
     v = known(s, 'sharpe')
     if why or not np.isfinite(v):
-        return Check('profit', None, 0., False, f"it has no Sharpe ratio ({why or 'it never moved, or lost everything'})")
+        why = why or 'it never moved, or lost everything'
+        return Check('profit', None, 0., False, f'it has no Sharpe ratio ({why})')
     return Check('profit', v, 0., v > 0, f'the Sharpe ratio after costs is {v:.2f}'.replace(' -', ' −'))
 
 # %% ../../nbs/78_evidence/checks.ipynb #407f3c94
@@ -185,7 +187,7 @@ def graph_row_check(case, role: str, what: str) -> Check | None: # None where th
     id, x = f'{role}_row', getattr(case, 'tables', {}).get('twins')
     x = x if x is None or 'role' not in x else x.set_index('role')
     if x is None or role not in x.index:
-        return Check(id, None, THRESHOLDS[id], None, f'no {role} row stands beside this graph model ({what} was not run)')
+        return Check(id, None, THRESHOLDS[id], None, f'this graph model has no {role} row ({what} was not run)')
     ends = [known(x.loc[role], k) for k in ('lo', 'ic_lo')]
     lo = float(np.fmax(*ends))
     word = 'above' if lo > THRESHOLDS[id] else 'not above'
@@ -250,7 +252,8 @@ def outside_check(
     if content_hash(case) != was:
         raise BadData(f'check {label}: it changed the case it was given. Work on a copy inside the check.')
     if c is None: return None
-    if not isinstance(c, Check): return Check(label, None, None, None, f'{label} returned {type(c).__name__} and no Check')
+    if not isinstance(c, Check):
+        return Check(label, None, None, None, f'{label} returned {type(c).__name__}, not a Check')
     return Check(label, c.value, c.threshold, c.passed, str(c.reason).rstrip('.'), c.table)
 
 # %% ../../nbs/78_evidence/checks.ipynb #89193a60
