@@ -53,7 +53,8 @@ def test_features_do_not_know_the_unit_of_a_price(seed, holed):
 def test_features_permute_with_the_symbols(seed):
     perm = np.random.default_rng(seed).permutation(5)
     bars = holes(toy_bars(n=5, t=90, seed=seed), seed)
-    moved = pd.concat({f: bars[f].iloc[:, perm] for f in ('Open', 'High', 'Low', 'Close', 'Volume')}, axis=1, names=['field', 'symbol'])
+    moved = pd.concat({f: bars[f].iloc[:, perm] for f in ('Open', 'High', 'Low', 'Close', 'Volume')}, axis=1,
+                      names=['field', 'symbol'])
     a, b = tech.technical(bars), tech.technical(moved)
     assert_allclose(b[a.columns].to_numpy(), a.to_numpy(), rtol=1e-8, atol=1e-10)
     x, y = cs.to_array(cs.standardise(a))[1], cs.to_array(cs.standardise(b))[1]
@@ -68,7 +69,8 @@ def test_nothing_is_infinite_and_nothing_is_filled(seed):
     x = tech.technical(bars)
     assert not np.isinf(x.to_numpy()).any()
     gone = bars['Close'].isna()
-    for n in ('ret_1', 'ret_20', 'vol_20', 'dist_20', 'rsi_14', 'macd_12_26', 'beta_60', 'idio_20'): assert x[n][gone].isna().all(axis=None), n
+    for n in ('ret_1', 'ret_20', 'vol_20', 'dist_20', 'rsi_14', 'macd_12_26', 'beta_60', 'idio_20'):
+        assert x[n][gone].isna().all(axis=None), n
 
 
 def test_flat_prices_are_not_known_rather_than_infinite():
@@ -162,7 +164,9 @@ def test_cross_sections_use_their_own_date_only(how):
 
 def test_scalers_over_time_are_caught():
     raw = tech.ret_5(BARS)
-    for leak in (lambda p: (p - p.mean()) / p.std(), lambda p: p.rank(pct=True), lambda p: cs.rank_rows(p).bfill().shift(-1)): assert peeks(leak, raw, CUT)
+    for leak in (lambda p: (p - p.mean()) / p.std(), lambda p: p.rank(pct=True),
+                 lambda p: cs.rank_rows(p).bfill().shift(-1)):
+        assert peeks(leak, raw, CUT)
 
 
 def test_to_array_keeps_places_and_marks_what_is_not_known():
@@ -205,7 +209,8 @@ def test_a_target_looks_exactly_span_rows_ahead(fields, relative, horizon, delay
     cut = bars.index[40]
     assert not peeks(y, bars, cut), 'a resolved label moved'
     assert peeks(lambda b: tg.Target(y(b).frame, horizon, delay).frame, bars, cut)
-    if horizon > 1: assert peeks(lambda b: tg.Target(y(b).frame, horizon - 1, delay), bars, cut), 'known one row too early'
+    if horizon > 1:
+        assert peeks(lambda b: tg.Target(y(b).frame, horizon - 1, delay), bars, cut), 'known one row too early'
 
 
 def test_resolved_counts_rows_and_never_days():

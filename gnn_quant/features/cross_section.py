@@ -8,6 +8,7 @@ __all__ = ['STANDARDISE', 'rank_rows', 'z_rows', 'build_features', 'standardise'
 # %% ../../nbs/20_features/cross_section.ipynb #d066b60c
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, check_frame
+from ..kernels.ranks import rank_across
 from .technical import technical
 
 # %% ../../nbs/20_features/cross_section.ipynb #73ea6e42
@@ -17,7 +18,7 @@ def rank_rows(
 ) -> pd.DataFrame: # (T, N) from -.5 (lowest) to .5 (highest); NaN where `x` is, and on dates with too few symbols
     "Centred ranks across the symbols of each date"
     n = x.notna().sum(axis=1)
-    z = (x.rank(axis=1) - 1).div((n - 1).where(n > 1), axis=0) - .5
+    z = (rank_across(x) - 1).div((n - 1).where(n > 1), axis=0) - .5
     return z.where(n >= min_known)
 
 # %% ../../nbs/20_features/cross_section.ipynb #0977f63e
@@ -64,11 +65,15 @@ def to_array(
 ) -> tuple: # (values (T, N, K) float32, 0 where not known; known (T, N, K) bool)
     "Features as a dense array with a mask; `BadData` unless every feature has every symbol"
     check_frame(x, 'features')
-    if x.columns.nlevels != 2: raise BadData(f'features: columns have {x.columns.nlevels} level. Wanted (feature, symbol): use build_features.')
+    if x.columns.nlevels != 2:
+        raise BadData(f'features: columns have {x.columns.nlevels} level. '
+                      'Wanted (feature, symbol): use build_features.')
     names, symbols = (list(dict.fromkeys(x.columns.get_level_values(i))) for i in (0, 1))
     want = pd.MultiIndex.from_product([names, symbols])
     lack = want.difference(x.columns)
-    if len(lack): raise BadData(f'features: {lack[0][0]} is missing for {lack[0][1]} ({len(lack)} such columns). Give every feature the same symbols.')
+    if len(lack):
+        raise BadData(f'features: {lack[0][0]} is missing for {lack[0][1]} ({len(lack)} such columns). '
+                      'Give every feature the same symbols.')
     v = x[list(want)].to_numpy(dtype=np.float32).reshape(len(x), len(names), len(symbols)).transpose(0, 2, 1)
     known = ~np.isnan(v)
     return np.ascontiguousarray(np.where(known, v, np.float32(0))), np.ascontiguousarray(known)

@@ -61,9 +61,11 @@ def vol_60(bars): "Standard deviation of the last 60 returns"; return returns(ba
 @feature('mom_252_21', 'Close', 252)
 def mom_252_21(bars): "Return from 252 to 21 rows ago"; return past_return(bars, 231).shift(21)
 @feature('dist_20', 'Close', 19)
-def dist_20(bars): "Close over its mean of 20 rows, minus 1"; return bars['Close'] / bars['Close'].rolling(20).mean() - 1
+def dist_20(bars):
+    "Close over its mean of 20 rows, minus 1"; return bars['Close'] / bars['Close'].rolling(20).mean() - 1
 @feature('drawdown_252', 'Close', 251)
-def drawdown_252(bars): "Close over its highest of 252 rows, minus 1"; return bars['Close'] / bars['Close'].rolling(252).max() - 1
+def drawdown_252(bars):
+    "Close over its highest of 252 rows, minus 1"; return bars['Close'] / bars['Close'].rolling(252).max() - 1
 
 # %% ../../nbs/20_features/technical.ipynb #b8e7cd21
 def smooth(
@@ -101,7 +103,8 @@ def macd(
 @feature('macd_12_26', 'Close', 25)
 def macd_12_26(bars): "MACD line over the close"; return macd(bars) / bars['Close']
 @feature('macd_hist_9', 'Close', 33)
-def macd_hist_9(bars): "MACD line minus its 9-row average, over the close"; return (macd(bars) - smooth(macd(bars), 9, .2)) / bars['Close']
+def macd_hist_9(bars):
+    "MACD line minus its 9-row average, over the close"; return (macd(bars) - smooth(macd(bars), 9, .2)) / bars['Close']
 
 # %% ../../nbs/20_features/technical.ipynb #474e6ef4
 def market_return(
@@ -109,7 +112,8 @@ def market_return(
 ) -> pd.Series: # (T,) NaN where no return is known
     "Equal-weight mean of the returns known on each row"
     r = returns(bars)
-    return pd.Series(np.ascontiguousarray(r.fillna(0.)).sum(1) / r.notna().sum(axis=1).replace(0, np.nan).to_numpy(), index=r.index, name='market')
+    return pd.Series(np.ascontiguousarray(r.fillna(0.)).sum(1)
+                     / r.notna().sum(axis=1).replace(0, np.nan).to_numpy(), index=r.index, name='market')
 
 # %% ../../nbs/20_features/technical.ipynb #9c316de0
 @feature('beta_60', 'Close', 60)
@@ -142,7 +146,9 @@ def dollar_trend_5_60(bars):
 @feature('gap_1', 'Open Close', 1)
 def gap_1(bars): "Open over the close before, minus 1"; return bars['Open'] / bars['Close'].shift(1) - 1
 @feature('range_20', 'High Low', 19)
-def range_20(bars): "Parkinson volatility over 20 rows"; return ((np.log(bars['High'] / bars['Low'])**2).rolling(20).mean() / (4 * np.log(2)))**.5
+def range_20(bars):
+    "Parkinson volatility over 20 rows"
+    return ((np.log(bars['High'] / bars['Low'])**2).rolling(20).mean() / (4 * np.log(2)))**.5
 @feature('close_place', 'High Low Close', 0)
 def close_place(bars):
     "Place of the close in the day's range"
@@ -158,7 +164,8 @@ def left_out(
     for name, f in FEATURES.items():
         lack = [n for n in f.needs if n not in have]
         if lack: why[name] = f"needs {', '.join(lack)}, not in the bars"
-        elif max_lookback is not None and f.lookback > max_lookback: why[name] = f'looks back {f.lookback} rows, the limit is {max_lookback}'
+        elif max_lookback is not None and f.lookback > max_lookback:
+            why[name] = f'looks back {f.lookback} rows, the limit is {max_lookback}'
     return why
 
 # %% ../../nbs/20_features/technical.ipynb #1d5620a9
@@ -183,5 +190,6 @@ def technical(
     for n in names:
         if n not in FEATURES: raise BadParams(f"features: no feature {n!r}. Known: {', '.join(FEATURES)}.")
         if n in out: raise BadParams(f'features: {n} {out[n]}. Leave it out, or load bars with that field.')
-    if not names or len(set(names)) < len(names): raise BadParams(f'features: names {names} are empty or repeat. List each feature once.')
+    if not names or len(set(names)) < len(names):
+        raise BadParams(f'features: names {names} are empty or repeat. List each feature once.')
     return pd.concat({n: FEATURES[n].fn(bars) for n in names}, axis=1, names=['feature', 'symbol'])

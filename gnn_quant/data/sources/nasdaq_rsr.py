@@ -34,7 +34,8 @@ class RankingSet:
     name: str
     bars: pd.DataFrame # (T, N) Close, 1 on each name's first known row; NaN where the mask is off
     published: pd.DataFrame # (T, N) the price array as published: LEAKS, see `full_max`
-    next_return: pd.DataFrame # (T, N) return from the close of row t to that of t+1; NaN = either is not known, and on the last row
+    # (T, N) return from the close of row t to that of t+1; NaN = either is not known, and on the last row
+    next_return: pd.DataFrame
     industry: pd.Series # (N,) symbol -> industry; NaN = 'n/a' in the source, which is not an industry
     relations: dict # name -> (2, E) int32 positions, src then dst, without self-loops
     days: tuple # (train, valid): how many days of labels
@@ -61,35 +62,46 @@ def blocks(
     if span < 1: raise BadParams(f'ranking: span={span}. A label is known one row later at the soonest: use 1 or more.')
     a, b = train - 1, train + valid - 1
     if a - span < 1 or b - span <= a or len(index) - 1 <= b:
-        raise BadData(f'ranking: {len(index)} days do not hold {train} for training, {valid} to choose by, {span} between them and at least one to test. Shorten a block.')
+        raise BadData(f'ranking: {len(index)} days do not hold {train} for training, {valid} to choose by, '
+                      f'{span} between them and at least one to test. Shorten a block.')
     return dict(train=index[:a - span], valid=index[a:b - span], test=index[b:-1])
 
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #61401df1
 def _file(folder, pattern):
     hit = sorted(folder.glob(pattern))
     if len(hit) == 1: return hit[0]
-    raise BadData(f"ranking: {folder}: {len(hit) or 'no'} files {pattern}, wanted one. Point to the folder of the published set, or name the market.")
+    raise BadData(f"ranking: {folder}: {len(hit) or 'no'} files {pattern}, wanted one. "
+                  "Point to the folder of the published set, or name the market.")
 
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #092d4b2e
 def _arrays(path):
     try:
         with np.load(path, allow_pickle=False) as z: a = {k: z[k] for k in z.files}
-    except (OSError, ValueError, EOFError) as e: raise StoreError(f'ranking: {path}: cannot be read ({str(e)[:70]}). Restore it from a copy.') from e
+    except (OSError, ValueError, EOFError) as e:
+        raise StoreError(f'ranking: {path}: cannot be read ({str(e)[:70]}). Restore it from a copy.') from e
     lack = {'price', 'mask', 'next_return', 'tickers'} - set(a)
-    if lack: raise BadData(f"ranking: {path}: no array {', '.join(sorted(lack))}, found {', '.join(a)}. It needs price, mask, next_return and tickers.")
+    if lack:
+        raise BadData(f"ranking: {path}: no array {', '.join(sorted(lack))}, found {', '.join(a)}. "
+                      "It needs price, mask, next_return and tickers.")
     if a['price'].ndim != 2: raise BadData(f"ranking: {path}: price has {a['price'].ndim} axes, wanted (names, days).")
     want = dict(mask=a['price'].shape, next_return=a['price'].shape, tickers=a['price'].shape[:1])
     for k, s in want.items():
-        if a[k].shape != s: raise BadData(f"ranking: {path}: {k} is {a[k].shape}, price is {a['price'].shape}, so {k} should be {s}. Make the file again.")
-    if len(set(a['tickers'].tolist())) < len(a['tickers']): raise BadData(f'ranking: {path}: a ticker appears twice. Keep one.')
+        if a[k].shape != s:
+            raise BadData(f"ranking: {path}: {k} is {a[k].shape}, price is {a['price'].shape}, "
+                          f"so {k} should be {s}. Make the file again.")
+    if len(set(a['tickers'].tolist())) < len(a['tickers']):
+        raise BadData(f'ranking: {path}: a ticker appears twice. Keep one.')
     return a
 
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #79bb3743
 def _days(path, first, rows):
     text = pd.read_csv(path, header=None, dtype=str).iloc[:, 0]
     t = pd.DatetimeIndex(pd.to_datetime(text, errors='coerce'), name='date').normalize()[first:first + rows]
-    if len(t) < rows: raise BadData(f'ranking: {path}: {len(text)} lines, wanted {first} + {rows}: one a day from line {first}. Use the published file.')
-    if t.hasnans or not t.is_monotonic_increasing or t.has_duplicates: raise BadData(f'ranking: {path}: dates are missing, unsorted or there twice. Use the published file.')
+    if len(t) < rows:
+        raise BadData(f'ranking: {path}: {len(text)} lines, wanted {first} + {rows}: one a day from line {first}. '
+                      'Use the published file.')
+    if t.hasnans or not t.is_monotonic_increasing or t.has_duplicates:
+        raise BadData(f'ranking: {path}: dates are missing, unsorted or there twice. Use the published file.')
     return t
 
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #bb43f817
@@ -97,13 +109,15 @@ def _labels(close, said, path):
     own = close.pct_change(fill_method=None)
     near = lambda a: float((a - said).abs().max(axis=None, skipna=True)) < 1e-3
     if not (near(own) or near(own.shift(-1))):
-        raise BadData(f'ranking: {path}: next_return is neither the return of its own day nor of the next, by the prices beside it. Make the file again.')
+        raise BadData(f'ranking: {path}: next_return is neither the return of its own day nor of the next, '
+                      'by the prices beside it. Make the file again.')
     return (said.shift(-1) if near(own) else said).where(own.shift(-1).notna())
 
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #49acf0c0
 def _industry(path, names):
     try: groups = json.loads(path.read_text())
-    except ValueError as e: raise StoreError(f'ranking: {path}: not JSON ({str(e)[:60]}). Restore it from a copy.') from e
+    except ValueError as e:
+        raise StoreError(f'ranking: {path}: not JSON ({str(e)[:60]}). Restore it from a copy.') from e
     if not isinstance(groups, dict) or not all(isinstance(v, list) for v in groups.values()):
         raise BadData(f'ranking: {path}: wanted an object that maps an industry to a list of tickers.')
     flat = pd.Series({s: k for k, v in groups.items() for s in v}, dtype=object)
@@ -113,16 +127,19 @@ def _industry(path, names):
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #ce6b29d4
 def _relation(path, n):
     e = np.load(path, allow_pickle=False)
-    if e.ndim != 2 or e.shape[0] != 2 or e.dtype.kind not in 'iu': raise BadData(f'ranking: {path}: {e.dtype} {e.shape}, wanted whole numbers (2, edges).')
-    if e.size and (e.min() < 0 or e.max() >= n): raise BadData(f'ranking: {path}: nodes {e.min()} .. {e.max()}, the price file has 0 .. {n - 1}. The files belong to different sets.')
+    if e.ndim != 2 or e.shape[0] != 2 or e.dtype.kind not in 'iu':
+        raise BadData(f'ranking: {path}: {e.dtype} {e.shape}, wanted whole numbers (2, edges).')
+    if e.size and (e.min() < 0 or e.max() >= n):
+        raise BadData(f'ranking: {path}: nodes {e.min()} .. {e.max()}, the price file has 0 .. {n - 1}. '
+                      'The files belong to different sets.')
     return e[:, e[0] != e[1]].astype(np.int32)
 
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #b1e3f1fb
-CAVEATS = (
-    'Selection by the future: a name is in the set because it traded on 98 % of all days and never below five dollars (Feng et al. 2019).',
-    'The label is the return from the close of the decision to the next close: nobody who decides on that close can trade at it with certainty.',
-    'The industry map is of one date after the period and is used for all of it: look-ahead wherever it is used.',
-    'Nothing is known of costs, volumes or opening prices.')
+CAVEATS = ('Selection by the future: a name is in the set because it traded on 98 % of all days and never below '
+           'five dollars (Feng et al. 2019).', 'The label is the return from the close of the decision to the next '
+           'close: nobody who decides on that close can trade at it with certainty.', 'The industry map is of one '
+           'date after the period and is used for all of it: look-ahead wherever it is used.',
+           'Nothing is known of costs, volumes or opening prices.')
 
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #eca39649
 def _frames(a, days, path):
@@ -145,15 +162,18 @@ def load_ranking(
 ) -> RankingSet:
     "The published set without its leak; `BadData` or `StoreError` names the file"
     folder = Path(folder)
-    if not folder.is_dir(): raise BadData(f'ranking: {folder} is not a folder. Name the one that holds the published files.')
+    if not folder.is_dir():
+        raise BadData(f'ranking: {folder} is not a folder. Name the one that holds the published files.')
     path = _file(folder, 'published_*.npz')
     a = _arrays(path)
     days = _days(_file(folder, f'{market}_dates.csv'), first_day, a['price'].shape[1])
     bars, price, label = _frames(a, days, path)
-    relations = {p.stem[len(market) + 1:-len('_relation')]: _relation(p, len(a['price'])) for p in sorted(folder.glob(f'{market}_*_relation.npy'))}
+    relations = {p.stem[len(market) + 1:-len('_relation')]: _relation(p, len(a['price']))
+                 for p in sorted(folder.glob(f'{market}_*_relation.npy'))}
     blocks(days, train, valid)
-    return RankingSet(f'{market.lower()}_ranking', bars, price, label, _industry(_file(folder, f'{market}_industry_ticker.json'), price.columns),
-                      relations, (train, valid), CAVEATS)
+    return RankingSet(f'{market.lower()}_ranking', bars, price, label,
+                      _industry(_file(folder, f'{market}_industry_ticker.json'), price.columns), relations,
+                      (train, valid), CAVEATS)
 
 # %% ../../../nbs/10_data/sources/nasdaq_rsr.ipynb #89f4146e
 def write_toy_ranking(

@@ -18,17 +18,23 @@ from ...storage.files import read_frame
 def forward_adjusted(
     raw: pd.DataFrame, # long table: date, symbol, close, adj_close, and any of open, high, low, volume; any case
     who: str = 'adjusted', # name that errors start with
-) -> pd.DataFrame: # the same rows with date, symbol and bar fields, without the adjusted close; sorted by symbol and date
+    # the same rows with date, symbol and bar fields, without the adjusted close; sorted by symbol and date
+) -> pd.DataFrame:
     "Printed bars restated forward by a vendor's adjusted close; `BadData` where it is missing or not positive"
     have = {canonical(c): c for c in raw.columns if canonical(c)}
     lack = [f for f in ('Close', 'Adj Close') if f not in have]
-    if lack: raise BadData(f"{who}: no column {lack[0]}, found {', '.join(map(str, raw.columns[:8]))}. It takes the printed and the adjusted close.")
+    if lack:
+        raise BadData(f"{who}: no column {lack[0]}, found {', '.join(map(str, raw.columns[:8]))}. "
+                      "It takes the printed and the adjusted close.")
     d, s = find_column(raw, DATE_NAMES, who), find_column(raw, SYMBOL_NAMES, who)
-    x = raw.rename(columns={d: 'date', s: 'symbol'} | {c: f for f, c in have.items()})[['date', 'symbol', *have]].sort_values(['symbol', 'date'], ignore_index=True)
+    x = raw.rename(columns={d: 'date', s: 'symbol'} | {c: f for f, c in have.items()})
+    x = x[['date', 'symbol', *have]].sort_values(['symbol', 'date'], ignore_index=True)
     x[list(have)] = x[list(have)].astype(float)
     k = x['Adj Close'] / x['Close']
     bad = ~(k > 0) | np.isinf(k)
-    if bad.any(): raise BadData(f"{who}: {x['symbol'][bad].iloc[0]}: adjusted over printed close is {k[bad].iloc[0]:g} on {str(x['date'][bad].iloc[0])[:10]} ({int(bad.sum())} rows). Drop such rows.")
+    if bad.any():
+        raise BadData(f"{who}: {x['symbol'][bad].iloc[0]}: adjusted over printed close is {k[bad].iloc[0]:g} on "
+                      f"{str(x['date'][bad].iloc[0])[:10]} ({int(bad.sum())} rows). Drop such rows.")
     k = k / k.groupby(x['symbol']).transform('first')
     for f in have: x[f] = x[f] / k if f == 'Volume' else x[f] * k if f in PRICES else x[f]
     return x.drop(columns='Adj Close')
@@ -48,9 +54,14 @@ def load_adjusted(
     sectors = None
     if beside.is_file():
         s = pd.read_csv(beside, dtype=str)
-        sectors = pd.Series(s[find_column(s, ('sector',), str(beside))].to_numpy(), s[find_column(s, SYMBOL_NAMES, str(beside))].to_numpy())
-    said = ("Prices are total returns forward from each name's first row, by the vendor's adjusted close; splits and spin-offs that the vendor missed are still in them.",
+        sectors = pd.Series(s[find_column(s, ('sector',), str(beside))].to_numpy(),
+                            s[find_column(s, SYMBOL_NAMES, str(beside))].to_numpy())
+    said = ("Prices are total returns forward from each name's first row, by the vendor's adjusted close; "
+            "splits and spin-offs that the vendor missed are still in them.",
             'Whether names that failed are among them is not known here.')
-    if sectors is not None: said += ('Sectors are those of the file, of a date not known here: look-ahead wherever they are used on rows before it.',)
-    d = window(as_dataset(forward_adjusted(raw, str(path)), folder.resolve().name, f'files of {folder.resolve().name}', said, sectors), start, end, rows)
+    if sectors is not None:
+        said += ('Sectors are those of the file, of a date not known here: '
+                 'look-ahead wherever they are used on rows before it.',)
+    d = window(as_dataset(forward_adjusted(raw, str(path)), folder.resolve().name,
+                          f'files of {folder.resolve().name}', said, sectors), start, end, rows)
     return replace(d, caveats=d.caveats + counted_caveats(d.bars, d.quarantine))
