@@ -255,9 +255,9 @@ def audit_command(
 @data_app.command('list', epilog=CODES_HELP)
 def data_command():
     "Data sets that come with the package, and versions kept under the data folder."
-    from gnn_quant.data.bundle import dataset_names
+    from gnn_quant.data.load import source_names
     from gnn_quant.storage.files import catalog
-    print(text_table([('source', '')] + list(dataset_names().items())))
+    print(text_table([('source', '')] + list(source_names().items())))
     if kept := catalog(settings().data_dir):
         print('\n' + text_table([('kept', 'version', 'as of', 'rows', 'columns', 'from')]
                                 + [(e.name, e.version, e.asof, e.rows, e.columns, e.source) for e in kept]))

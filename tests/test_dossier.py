@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from gnn_quant.backtest.engine import ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, frame_hash, toy_bars
-from gnn_quant.data.bundle import Dataset
+from gnn_quant.data.bundle import Bundle
 from gnn_quant.evidence.checks import REQUIRED, Check, run_checks
 from gnn_quant.evidence.collect import StrategyCase, against, collect_evidence, family
 from gnn_quant.stats.paired import common
@@ -20,7 +20,7 @@ from gnn_quant.data.events import correlation_events
 from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, rebalance_every
 from gnn_quant.pipeline import evidence as kept
-from gnn_quant.pipeline.artifacts import put_dataset
+from gnn_quant.pipeline.artifacts import put_bundle
 from gnn_quant.runs.folders import Run, write_manifest
 from gnn_quant.pipeline.ledgers import put_ledger
 from gnn_quant.pipeline.verify import check_evidence, flat
@@ -224,12 +224,12 @@ def sheet(tmp_path_factory, case, ledger):
         runs[name] = Run(folder, write_manifest(folder, m), 'finished')
         return runs[name]
 
-    data = Dataset('toy', BARS, None, case.benchmark.rename('mean'), 'SIMULATED', (),
+    data = Bundle('toy', BARS, None, case.benchmark.rename('mean'), 'SIMULATED', (),
                    pd.DataFrame(columns=['date', 'symbol', 'field', 'value', 'reason', 'kept']).astype(
                        {'date': 'datetime64[ns]', 'kept': bool}))
     folds = pd.DataFrame(dict(fold=[0], block=['test'], first=[BARS.index[0]], last=[BARS.index[-1]], rows=[500]))
     design = dict(horizon=5, seeds=[0], static_sectors=False, features=['ret_1'], left_out={}, span=6, purge=6)
-    ingest = made('ingest', [], lambda p: put_dataset(p, data))
+    ingest = made('ingest', [], lambda p: put_bundle(p, data))
     train = made(
         'train', [ingest],
         lambda p: [write_json(design, p / 'design.json'), write_frame(folds, p / 'folds.parquet'),

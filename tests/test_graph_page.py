@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, LookAhead, instants, toy_bars, toy_sectors
-from gnn_quant.data.bundle import load_dataset
+from gnn_quant.data.load import load_bundle
 from gnn_quant.graph import centrality as gm
 from gnn_quant.graph.builders import BUILDERS, Builder, build
 from gnn_quant.data.events import correlation_events, edges_on, make_events, merge
@@ -193,7 +193,7 @@ def test_one_row_ahead_is_caught_at_stamps_and_passes_between_refreshes(monkeypa
     monkeypatch.setitem(BUILDERS, 'ahead',
                         Builder('knows one row', lambda bars, table, **p: correlation_events(bars.shift(-1), **p),
                                 ('window', 'top', 'every')))
-    d, how = load_dataset('toy'), dict(window=60, top=2, every=20)
+    d, how = load_bundle('toy'), dict(window=60, top=2, every=20)
     stamps = pd.DatetimeIndex(np.unique(build('ahead', d.bars, **how).t))
     between = d.bars.index[d.bars.index.get_loc(stamps[5]) + 7]
     assert len(build('ahead', d.bars, cuts=[between], **how)), (
@@ -207,7 +207,7 @@ def test_one_row_ahead_is_caught_at_stamps_and_passes_between_refreshes(monkeypa
 
 
 def test_a_map_of_a_later_date_is_offered_with_its_caveat_and_what_is_missing_is_said():
-    d = load_dataset('toy')
+    d = load_bundle('toy')
     assert offered(d) == ['rolling', 'ewma', 'partial', 'lead_lag', 'sector']
     made = build_checked(d, builder_names('sector', d), dict(window=60, every=20))
     assert 'look-ahead' in made.caveats[0] and made.checks.loc['sector', 'passed the door at'].startswith('not checked')

@@ -5,7 +5,7 @@ import pytest
 
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, peeks, toy_bars
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, write_toy_ranking
-from gnn_quant.data.bundle import load_dataset
+from gnn_quant.data.load import load_bundle
 from gnn_quant.stats.ic import daily_ic, graph_sentence, hac_t
 from gnn_quant.evidence.leaderboard import (cost_table, dataset_task, ladder_table, published_inputs, rank_average,
                                             ranking_task, run_ladder, task_events)
@@ -91,7 +91,7 @@ def test_wrong_settings_of_a_ladder(task, folder):
     with pytest.raises(BadParams, match='seeds'): run_ladder(task, RUNGS, (1, 1))
     with pytest.raises(BadParams, match='edges'): ranking_task(load(folder), edges=('friends',))
     with pytest.raises(BadParams, match='warmup'): ranking_task(load(folder), warmup=500)
-    with pytest.raises(BadParams, match='static_sectors'): dataset_task(load_dataset('toy'), edges=('peers',))
+    with pytest.raises(BadParams, match='static_sectors'): dataset_task(load_bundle('toy'), edges=('peers',))
     with pytest.raises(BadParams, match='seeds'): rank_average([1, 2], [1, 2, 3])
     with pytest.raises(BadData, match='compares with nothing'): interval_chart(pd.DataFrame(dict(IC=[1.])))
 

@@ -10,7 +10,7 @@ import gnn_quant.training.walk_forward as walk_forward
 import gnn_quant.pipeline.audit as audits
 import gnn_quant.pipeline.stages as line
 from gnn_quant.core import BadData, BadParams, bend, toy_bars, toy_sectors
-from gnn_quant.data.bundle import Dataset
+from gnn_quant.data.bundle import Bundle
 from gnn_quant.data.events import make_events
 from gnn_quant.graph.sampling.per_relation import SlotIndex
 from gnn_quant.models.base import PanelModel
@@ -31,7 +31,7 @@ SIZED = Sizing('dollar_neutral', .1, 20, .1, .34, 60)
 def dataset(t=260, n=6):
     bars = toy_bars(n, t)
     rows = pd.DataFrame(columns=['date', 'symbol', 'field', 'value', 'reason', 'known', 'kept'])
-    return Dataset('toy', bars, toy_sectors(n), bars['Close'].mean(axis=1).rename('toy'), 'simulated', (), rows)
+    return Bundle('toy', bars, toy_sectors(n), bars['Close'].mean(axis=1).rename('toy'), 'simulated', (), rows)
 
 
 def ran(how=HOW, data=None, checkpoints=None):

@@ -5,7 +5,7 @@ import pytest
 
 from gnn_quant.backtest.engine import backtest, ledger_returns
 from gnn_quant.core import BadParams, GnnQuantError, peeks, toy_bars
-from gnn_quant.data.bundle import load_dataset
+from gnn_quant.data.load import load_bundle
 from gnn_quant.stats.ic import daily_ic
 from gnn_quant.evidence.power import (PLACEBOS, expected_power, noise_strategies, placebo, planted, planted_scores,
                                       plot_power, shares, simulated_market)
@@ -18,7 +18,7 @@ from gnn_quant.runs.engine import run
 
 @pytest.fixture(scope='module')
 def real():
-    try: return load_dataset('us20').bars.iloc[-1500:]
+    try: return load_bundle('us20').bars.iloc[-1500:]
     except GnnQuantError as e: pytest.skip(f'no real prices: {e}')
 
 

@@ -30,7 +30,8 @@ def _by_table(t, close, who):
     ends = _stamps(close, who)
     labels = close.index
     if not (isinstance(labels, pd.DatetimeIndex) and labels.is_monotonic_increasing and ends.is_monotonic_increasing):
-        raise BadData(f'{who}: close is not sorted by row. Pass a Series from row to closing time in UTC, oldest first.')
+        todo = "Pass a Series from row to closing time in UTC, oldest first."
+        raise BadData(f"{who}: close is not sorted by row. {todo}")
     at = ends.searchsorted(t, side='left')
     after = close.index[-1] + pd.Timedelta('1D')
     return np.append(instants(close.index), instants(pd.DatetimeIndex([after])))[at]

@@ -114,5 +114,8 @@ def rows_of(
     if unit not in UNITS:
         units = ', '.join(('row', 'session', *UNITS))
         raise BadParams(f'calendar: {span!r} is no span. Write a number of rows, or a number and one of {units}.')
-    if unit in ('hour', 'minute') and calendar.rows_a_session <= 1: return 1
-    return int(np.ceil(n * UNITS[unit] / 365.25 * calendar.rows_a_year - 1e-9)) + 1
+    days = n * UNITS[unit]
+    if days < 1: # within a session of 6.5 hours, or of 24 where the market never closes
+        hours = 24. if calendar.rows_a_year >= 350 * calendar.rows_a_session else 6.5
+        return int(np.ceil(min(1., days * 24 / hours) * calendar.rows_a_session)) + 1
+    return int(np.ceil(days / 365.25 * calendar.rows_a_year - 1e-9)) + 1

@@ -15,7 +15,7 @@ import numpy as np, pandas as pd
 from ..backtest.engine import backtest, metrics
 from ..core import BadData, BadParams
 from ..data.sources.nasdaq_rsr import RankingSet, full_max, past_max
-from ..data.bundle import Dataset
+from ..data.bundle import Bundle
 from ..stats.ic import common_cells, random_band, score_table
 from ..features.cross_section import build_features
 from ..data.target import Target, make_target
@@ -108,7 +108,7 @@ def published_inputs(
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #ec041224
 def dataset_task(
-    d: Dataset,
+    d: Bundle,
     horizon: int = 5, # rows held
     train_rows: int = 750, valid_rows: int = 125, test_rows: int = 252,
     warmup: int = 252, # first rows left out, where features cannot look back far enough

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, CheckpointMismatch, frame_hash
-from ..data.bundle import Dataset
+from ..data.bundle import Bundle
 from ..lookahead.audit import Audit, Finding, audit, warmup_drift
 from ..lookahead.diff import moved
 from ..lookahead.replay import Line, memory_of, sampled
@@ -24,7 +24,7 @@ from ..models.inspect import top_edges
 from ..training.seeds import seed_mean
 from ..training.walk_forward import Fold, run_fold
 from ..report.markup import banner, facts, items, note, page, section, table, text
-from .artifacts import get_dataset
+from .artifacts import get_bundle
 from ..runs.folders import Run, get_frame, upstream
 from .stages import (Recipe, Sizing, fresh, line_edges, line_features, line_signals, line_targets,
                                        line_weights, prints, recipe, sizing)
@@ -33,7 +33,7 @@ from .stages import (Recipe, Sizing, fresh, line_edges, line_features, line_sign
 @dataclass(frozen=True, eq=False)
 class Record:
     "What was run, and what it left to compare with"
-    data: Dataset
+    data: Bundle
     how: Recipe
     sized: Sizing
     folds: list # of `Fold`, oldest first
@@ -68,7 +68,7 @@ def open_record(
 ) -> Record:
     "Everything an audit compares with; `StoreError` when a frame is not what the manifest says"
     train = upstream(signals, 'train')
-    d, how, models = get_dataset(upstream(train, 'ingest')), recipe(train.params), train.manifest['models']
+    d, how, models = get_bundle(upstream(train, 'ingest')), recipe(train.params), train.manifest['models']
     many = {f'seed{s}.{m}' for s in how.seeds for m in models}
     scores = ({k: get_frame(train, f'scores.{k}') for k in models}
               | {k: get_frame(train, k) for k in train.frames if k in many})

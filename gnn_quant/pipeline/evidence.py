@@ -27,7 +27,7 @@ from ..report.page import TearSheet, tearsheet
 from ..evaluate import plain_costs
 from .audit_page import audit_figures
 from .audit import audit_record, draw_cuts, open_record
-from .artifacts import get_dataset
+from .artifacts import get_bundle
 from ..runs.folders import Run, get_frame, upstream
 from .ledgers import get_ledger
 from .stages import fresh, line_edges, line_features, line_targets
@@ -68,7 +68,7 @@ def case_of(
 ) -> StrategyCase:
     "A backtest with everything it was made from; `BadParams` for a strategy it does not have"
     signals, train, ingest = (upstream(back, n) for n in ('signals', 'train', 'ingest'))
-    d, models = get_dataset(ingest), train.manifest['models']
+    d, models = get_bundle(ingest), train.manifest['models']
     if main not in models: raise BadParams(f"strategy={main!r} was not trained. Use one of: {', '.join(models)}.")
     names, equal = [main, *(m for m in models if m != main)], 'equal_weight'
     weights = {m: get_frame(signals, f'weights.{m}') for m in names} | {equal: get_frame(back, f'weights.{equal}')}
@@ -161,7 +161,7 @@ def sheet_of(
 ) -> TearSheet:
     "The page of a backtest, ready to be drawn"
     signals, train, ingest = (upstream(back, n) for n in ('signals', 'train', 'ingest'))
-    d, design, main = get_dataset(ingest), read_json(train.path / 'design.json'), c.main
+    d, design, main = get_bundle(ingest), read_json(train.path / 'design.json'), c.main
     caveats = d.caveats + (('Sectors are used for all the past, though the map was made later.',) if design['static_sectors'] else ())
     about = {f'{r.name} {k}': v for r in (ingest, train, signals, back) for k, v in r.params.items() if v != '' and not k.endswith('_run')}
     shape = {k: v for k in ('horizon', 'horizons', 'span', 'purge', 'gap') if (v := design.get(k)) is not None and (k != 'horizons' or len(v) > 1)}

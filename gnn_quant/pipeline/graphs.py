@@ -9,14 +9,14 @@ __all__ = ['SECTORS_LATE', 'offered', 'builder_names', 'Built', 'build_checked']
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import BadParams
-from ..data.bundle import Dataset
+from ..data.bundle import Bundle
 from ..graph.builders import BUILDERS, build
 from ..lookahead.builder_check import choose_cuts
 from ..data.events import Events, merge
 
 # %% ../../nbs/84_pipeline/graphs.ipynb #3f1f83e7
 def offered(
-    d: Dataset,
+    d: Bundle,
 ) -> list[str]: # names of `BUILDERS`, in their order
     "Builders whose inputs a dataset holds"
     return [k for k, b in BUILDERS.items()
@@ -25,7 +25,7 @@ def offered(
 # %% ../../nbs/84_pipeline/graphs.ipynb #7cfdfd01
 def builder_names(
     words: str, # one name, or several joined by +
-    d: Dataset,
+    d: Bundle,
 ) -> list[str]:
     "The builders somebody means; `BadParams` says which there are, and what a builder lacks"
     names = [w.strip() for w in words.split('+')]
@@ -50,7 +50,7 @@ SECTORS_LATE = ('The sector map is of a later date and was used for all the past
                 'its ties are look-ahead, drawn to compare with and not fit for a model.')
 
 def build_checked(
-    d: Dataset,
+    d: Bundle,
     names: list[str], # from `builder_names`
     options: dict, # window, top, ...: each builder is given those that it takes
     cuts: int = 3, # stamps at which the future is changed; 0 = every one

@@ -8,7 +8,7 @@ import pandas as pd
 
 from _bench import table
 from gnn_quant.core import GnnQuantError
-from gnn_quant.data.bundle import load_dataset
+from gnn_quant.data.load import load_bundle
 from gnn_quant.evidence.power import (PLACEBOS, SIZES, expected_power, noise_strategies, placebo, planted,
                                       plot_power, shares, simulated_market)
 from gnn_quant.storage.files import write_text
@@ -22,7 +22,7 @@ NOTE = ('Shares of books with their exact 95 % intervals; SIMULATED markets unle
 
 def real():
     "The shipped prices, or None with a word where the extra is not installed"
-    try: return load_dataset('us20').bars
+    try: return load_bundle('us20').bars
     except GnnQuantError as e: print(f'us20 left out: {e}')
 
 
