@@ -249,3 +249,24 @@ def test_tables_of_a_folder(tmp_path):
     assert load_bundle({'name': 'folder', 'path': str(tmp_path)}).bars.equals(b.bars)
     (tmp_path / 'tables/bad.csv').write_text('entity,time\nA,2020-01-01\n')
     with pytest.raises(BadData, match='table bad: no column known_since'): load_bundle(tmp_path)
+
+
+def test_a_vendor_of_another_package_that_rewrites_its_past():
+    with Installed():
+        same = {}
+        for name in ('outside_market', 'outside_rewriter'):
+            r = as_request(f'outside_pkg:{name}')
+            cut = load_bundle(r).index[300]
+            past, early = load_bundle(r).known_by(cut), replay_source(r, cut).known_by(cut)
+            same[name] = all(np.array_equal(a, b) for a, b in zip(past, early, strict=True))
+        assert same == dict(outside_market=True, outside_rewriter=False)
+
+
+def test_a_table_that_calls_tomorrow_known_differs_when_it_is_made_on_an_earlier_day():
+    with Installed():
+        whole = load_bundle('outside_pkg:outside_market')
+        cut, name = whole.index[300], 'outside_hindsight'
+        a, b = (load_tables(x, [name]).tables[name].until(cut) for x in (whole, whole.until(cut)))
+        tone = [x.frame.set_index(['time', 'entity'])['tone'].sort_index() for x in (a, b)]
+        moved = tone[0][~((tone[0] == tone[1]) | (tone[0].isna() & tone[1].isna()))]
+        assert set(moved.index.get_level_values('time')) == {cut}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings as hyp, strategies as st
 
 from gnn_quant.core import BadData, BadParams, LookAhead, toy_bars
-from gnn_quant.features.cross_section import build_features
+from gnn_quant.features.registry import make_features
 from gnn_quant.data.target import Target, make_target
 from gnn_quant.models.tabular import Ridge
 from gnn_quant.training.cpcv import check_splits, make_cpcv, path_plan, path_table, run_cpcv, split_table
@@ -125,7 +125,7 @@ def y_names(x): return list(dict.fromkeys(x.columns.get_level_values(1)))
 
 def test_every_row_is_tested_once_a_path_by_a_fresh_model_that_did_not_learn_it():
     Told.made = []
-    x, y = build_features(BARS), make_target(BARS)
+    x, y = make_features(BARS), make_target(BARS)
     s = make_cpcv(IDX[40:], y, groups=6, held=2)
     paths = run_cpcv(Told, x, None, y, s, seed=7)
     assert len(paths) == 5 and len(Told.made) == 15 and {m.seed for m in Told.made} == {7}
@@ -177,7 +177,7 @@ def test_bad_splits_are_named(ask, error, words):
 def test_rows_with_holes_or_from_elsewhere_are_refused():
     with pytest.raises(BadData, match='1 rows of the target are missing after'): make_cpcv(IDX.delete(100), target())
     with pytest.raises(BadData, match='not in the features'): make_cpcv(IDX + pd.Timedelta(hours=1), target())
-    s, x = make_cpcv(IDX, target()), build_features(BARS)
+    s, x = make_cpcv(IDX, target()), make_features(BARS)
     with pytest.raises(BadData, match='not all of its rows are in the features'):
         run_cpcv(Told, x.iloc[30:], None, make_target(BARS), s)
     with pytest.raises(LookAhead): run_cpcv(Told, x, None, make_target(BARS, horizon=20), s)

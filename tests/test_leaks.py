@@ -131,7 +131,7 @@ SLOW = ['ridge', 'ridge_graph', 'lightgbm', 'tgn']
 
 @pytest.mark.parametrize('model', SLOW)
 def test_walk_forward_with_a_real_model_raises_no_alarm_and_a_peeping_one_does(model):
-    from gnn_quant.features.cross_section import build_features
+    from gnn_quant.features.registry import make_features
     from gnn_quant.data.target import make_target
     from gnn_quant.data.events import correlation_events
     from gnn_quant.training.walk_forward import Fold, run_fold
@@ -147,7 +147,7 @@ def test_walk_forward_with_a_real_model_raises_no_alarm_and_a_peeping_one_does(m
         done = [run_fold(fresh(), x, m['edges'], y, Fold(f.train, f.valid, f.test[f.test <= x.index[-1]]))[0]
                 for f in folds if f.test[0] <= x.index[-1]]
         return pd.concat(done) if done else pd.DataFrame(index=x.index[:0])
-    stages = dict(features=lambda d, m: build_features(d['bars'], ['ret_1', 'ret_5', 'vol_20']),
+    stages = dict(features=lambda d, m: make_features(d['bars'], ['ret_1', 'ret_5', 'vol_20']),
                   edges=lambda d, m: correlation_events(d['bars'], 20, 2, 5), scores=scores)
     cuts = [bars.index[85], bars.index[100]]
     assert (a := audit(Line(stages), dict(bars=bars), cuts, ('cut', 'noise'))).passed, str(a)

@@ -134,12 +134,12 @@ def caught(r, stage, seed=1, words=(), **want):
 
 
 def test_a_feature_scaled_over_all_dates(monkeypatch):
-    plain = line.build_features
+    plain = line.make_features
     def scaled(b):
         x = plain(b)
         return pd.concat({f: b['Close'] / b['Close'].max() if f == 'ret_5' else x[f] for f in x.columns.unique(0)},
                          axis=1, names=['feature', 'symbol'])
-    monkeypatch.setattr(line, 'build_features', scaled)
+    monkeypatch.setattr(line, 'make_features', scaled)
     r = ran()
     f, a = caught(r, 'features', frame='ret_5')
     assert f.symbol in r.data.bars['Close'] and f.date == r.data.bars.index[HOW.warmup] and f.by > 0 and f.was != f.now

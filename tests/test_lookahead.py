@@ -12,7 +12,7 @@ from gnn_quant.lookahead.audit import FUTURES, WORST, Finding, audit, audit_date
 from gnn_quant.lookahead.diff import Move, edge_move, moved, same_bits
 from gnn_quant.lookahead.replay import (Failed, Given, Line, bent, content, memory_of, other_future, own_copy,
                                         rebuild, sampled)
-from gnn_quant.features.cross_section import build_features
+from gnn_quant.features.registry import make_features
 from gnn_quant.data.target import make_target
 from gnn_quant.lookahead.builder_check import Timed
 from gnn_quant.data.events import correlation_events, make_events
@@ -455,7 +455,7 @@ def test_memory_of_reads_the_states_that_the_network_reads():
     import torch
     from gnn_quant.models.tgn import TGN
     from gnn_quant.models.rules import Reversal
-    x, e, y = build_features(BARS, ['ret_1', 'ret_5']), correlation_events(BARS, 20, 2, 5), make_target(BARS, 2)
+    x, e, y = make_features(BARS, ['ret_1', 'ret_5']), correlation_events(BARS, 20, 2, 5), make_target(BARS, 2)
     model = TGN(width=4, neighbors=2, window=3, schedule=dict(epochs=1))
     with pytest.raises(BadParams, match='has no memory'): memory_of(model, x, e, BARS.index[60:63])
     model.fit(x, e, y, BARS.index[22:50], BARS.index[55:65])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadParams, toy_bars
-from gnn_quant.features.cross_section import build_features
+from gnn_quant.features.registry import make_features
 from gnn_quant.data.target import make_target
 from gnn_quant.data.events import correlation_events, make_events
 from gnn_quant.models.graphmixer import FixedTime, GraphMixer, LinkEncoder, MixerLinks, mean_of
@@ -158,7 +158,7 @@ def test_mean_of_is_the_mean():
 
 def market(n=6, t=200, seed=0):
     bars = toy_bars(n=n, t=t, seed=seed)
-    x = build_features(bars, ['ret_1', 'ret_5', 'vol_20'])
+    x = make_features(bars, ['ret_1', 'ret_5', 'vol_20'])
     return bars, x, correlation_events(bars, window=20, top=2), make_target(bars, horizon=2)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from gnn_quant.core import (BadData, BadParams, CheckpointMismatch, LookAhead, MissingExtra, instants, peeks,
                             query_instants, toy_bars, toy_sectors, toy_symbols)
-from gnn_quant.features.cross_section import build_features
+from gnn_quant.features.registry import make_features
 from gnn_quant.data.target import Target, make_target
 from gnn_quant.data.events import correlation_events, make_events, merge, take
 from gnn_quant.graph.relations import group_events, typed
@@ -274,7 +274,7 @@ def test_no_rival_knows_what_came_after(name):
         e = merge(typed(correlation_events(b, window=20, top=2), 'corr'),
                   group_events(toy_sectors(6), b.index, toy_symbols(6), asof=b.index[0], relation='group'))
         e = make_events(e.src, e.dst, e.t - early * DAY, e.msg, e.symbols, e.fields)
-        x = build_features(b, ['ret_1', 'vol_20']).rename(columns=dict(ret_1='a', vol_20='b'), level=0).shift(-lead)
+        x = make_features(b, ['ret_1', 'vol_20']).rename(columns=dict(ret_1='a', vol_20='b'), level=0).shift(-lead)
         return ALL[name]().fit(x, e, make_target(b, 1), idx[25:75], idx[78:90]).predict(x, e, x.index[92:-lead or None])
     cut = idx[110]
     assert not peeks(scores, bars, cut)

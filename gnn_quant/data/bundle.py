@@ -17,7 +17,7 @@ from .quality import clean
 from ..storage.artefact import Artefact
 
 # %% ../../nbs/10_data/bundle.ipynb #913f5499
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bundle(Artefact):
     """Market data with what is known about them.
 
@@ -68,6 +68,8 @@ class Bundle(Artefact):
         if self.calendar is None: object.__setattr__(self, 'calendar', Calendar.of(self.bars.index))
         check_bundle(self)
 
+    def __repr__(self) -> str: return _bundle_card(self)
+
     @property
     def year(self) -> float: return self.calendar.rows_a_year # rows a year
 
@@ -114,6 +116,14 @@ def check_bundle(
     return b
 
 # %% ../../nbs/10_data/bundle.ipynb #58067b31
+def _bundle_card(b):
+    span = f'{b.index[0]:%Y-%m-%d} to {b.index[-1]:%Y-%m-%d}'
+    parts = [f'{len(b.symbols)} symbols', f'{len(b.index)} {b.calendar.word}s {span}', ' '.join(fields(b.bars))]
+    more = [f'tables {" ".join(b.tables)}'] if b.tables else []
+    less = [f'left out {" ".join(b.left_out)}'] if b.left_out else []
+    return f'Bundle {b.name}: ' + ', '.join(parts + more + less)
+
+# %% ../../nbs/10_data/bundle.ipynb #27847710
 def _has(b, what):
     head, _, rest = str(what).partition('.')
     if head == 'bars': return not rest or rest in fields(b.bars)

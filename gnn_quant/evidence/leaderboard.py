@@ -17,7 +17,7 @@ from ..core import BadData, BadParams
 from ..data.sources.nasdaq_rsr import RankingSet, full_max, past_max
 from ..data.bundle import Bundle
 from ..stats.ic import common_cells, random_band, score_table
-from ..features.cross_section import build_features
+from ..features.registry import make_features
 from ..data.target import Target, make_target
 from ..data.events import Events, correlation_events, merge
 from ..graph.industry_correlation import peer_events
@@ -86,7 +86,7 @@ def ranking_task(
     names = np.array(rs.symbols, dtype=object)
     wiki = (pd.DataFrame(names[np.unique(rs.relations['wiki'].T, axis=0)], columns=['src', 'dst'])
             if 'wiki' in rs.relations else None)
-    x, events = (build_features(rs.bars, list(features), how),
+    x, events = (make_features(rs.bars, list(features), how),
                  task_events(rs.bars, edges, rs.industry, wiki=wiki, **ties))
     return LeaderboardTask(rs.name, rs.bars, x, events, y, [Fold(b['train'][warmup:], b['valid'], b['test'])],
                            rs.caveats + WIKI_CAVEAT * ('wiki' in edges),
@@ -123,7 +123,7 @@ def dataset_task(
                         'Accept the look-ahead with static_sectors=True, or use corr.')
     if 'wiki' in edges:
         raise BadParams(f'ladder: wiki edges are those of the published ranking set; {d.name} has none.')
-    x, y = build_features(d.bars, None, how).iloc[warmup:], make_target(d.bars, horizon)
+    x, y = make_features(d.bars, None, how).iloc[warmup:], make_target(d.bars, horizon)
     folds = make_folds(x.index, y.span, train_rows, valid_rows, test_rows)
     said = ('The sector map of today is used for all the past: look-ahead.',) if static_sectors else ()
     return LeaderboardTask(d.name, d.bars, x, task_events(d.bars, edges, d.sectors, **ties), y, folds,

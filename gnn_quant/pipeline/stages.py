@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields
 import numpy as np, pandas as pd
 from ..core import BadParams, instants
 from ..data.bars import returns
-from ..features.cross_section import build_features
+from ..features.registry import make_features
 from ..data.target import Target, make_target
-from ..features.technical import FEATURES
+from ..features.registry import lookback_of
 from ..lookahead.builder_check import vouched
 from ..data.events import Events, correlation_events, mark_sectors, merge
 from ..models.registry import make_model, model_params
@@ -69,7 +69,7 @@ def line_features(
     bars: pd.DataFrame, # (T, F*N)
     how: Recipe,
 ) -> pd.DataFrame: # (T - warmup, K*N) features
-    return build_features(bars).iloc[how.warmup:]
+    return make_features(bars).iloc[how.warmup:]
 
 # %% ../../nbs/84_pipeline/stages.ipynb #fb13f2d3
 def line_edges(
@@ -96,7 +96,7 @@ def lookback(
     how: Recipe,
 ) -> tuple[int, int]: # rows
     "How far features, and the oldest edge that is asked for, look back"
-    return max(FEATURES[f].lookback for f in x.columns.unique(0)), how.window + how.every * -(-how.neighbors // how.top)
+    return lookback_of(x.columns.unique(0)), how.window + how.every * -(-how.neighbors // how.top)
 
 def line_folds(
     x: pd.DataFrame, # features; their rows are divided

@@ -160,7 +160,7 @@ def check_universe(
 ) -> None:
     "Raise `BadData` unless graph and features have the same symbols in the same order"
     if not isinstance(x, pd.DataFrame) or x.columns.nlevels != 2:
-        raise BadData('features: columns are not (feature, symbol). Build them with features.build_features.')
+        raise BadData('features: columns are not (feature, symbol). Build them with features.registry.make_features.')
     if events is None: return
     a, b = list(events.symbols), symbols_of(x)
     if a != b:
