@@ -1,6 +1,6 @@
 "Notebooks and test files with lines over 120 or three levels of comprehensions; the lists only shrink"
 NOT_YET = (
-    '02_storage/artefact.ipynb', '10_data/asof.ipynb', '10_data/bundle.ipynb', '10_data/calendar.ipynb',
+    '02_storage/artefact.ipynb',
     '14_lookahead/audit.ipynb', '14_lookahead/builder_check.ipynb', '14_lookahead/diff.ipynb',
     '14_lookahead/replay.ipynb', '78_evidence/collect.ipynb', '78_evidence/honest_pipelines.ipynb',
     '78_evidence/known_leaks.ipynb', '78_evidence/trials.ipynb', '80_report/evidence_sections.ipynb',

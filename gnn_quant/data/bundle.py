@@ -23,24 +23,16 @@ class Bundle(Artefact):
 
     Parameters
     ----------
-    name, source : str
-        Name of the data, and where they come from in one line.
     bars : DataFrame
         (T, F*N) columns (field, symbol); rows are naive dates, or UTC stamps without a zone mark. NaN = not known.
     sectors : Series or None
         (N,) symbol -> sector, undated: look-ahead on rows before it was made, which a caveat says. NaN = not known.
     benchmark : Series
         (T,) price level on the rows of the bars. NaN = not known.
-    caveats : tuple of str
-        Reasons not to believe the data, for the report.
     quarantine : DataFrame
         Columns `date symbol field value reason known kept`, see `data.quality.clean`.
-    tables : dict
-        Name -> `AsOfTable`.
     calendar : Calendar
         What a row is and how many make a year; counted from the rows where it is not given.
-    left_out : dict
-        What was wanted and is not there -> why.
 
     Raises
     ------
@@ -57,12 +49,12 @@ class Bundle(Artefact):
     bars: pd.DataFrame
     sectors: pd.Series | None
     benchmark: pd.Series
-    source: str
-    caveats: tuple[str, ...]
+    source: str # where the data come from, one line
+    caveats: tuple[str, ...] # reasons not to believe them, for the report
     quarantine: pd.DataFrame
-    tables: dict[str, AsOfTable] = field(default_factory=dict)
+    tables: dict[str, AsOfTable] = field(default_factory=dict) # by name
     calendar: Calendar | None = None
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict) # what was wanted and is not there -> why
 
     def __post_init__(self):
         if self.calendar is None: object.__setattr__(self, 'calendar', Calendar.of(self.bars.index))

@@ -91,20 +91,12 @@ def load_bundle(
     source : str, path, mapping or Request
         A registered name (`source_names()`), the path of a folder, `'module:name'`, or a mapping with `name`, any of
         the parameters below, and options of the source.
-    start, end : str
-        First and last date, included; '' for no limit.
-    rows : int
-        Only the last so many of these rows; 0 for all.
+    start, end, rows : str, str, int
+        First and last date, included, '' for no limit; only the last so many of these rows, 0 for all.
     on_bad : str
         What dirt in a folder does: `'raise'` or `'quarantine'`. The shipped sets are always quarantined.
     symbols : sequence of str
-        Symbols wanted; empty for all.
-    **options
-        Options of the source.
-
-    Returns
-    -------
-    Bundle
+        Symbols wanted; empty for all. Other keywords are options of the source.
 
     Raises
     ------

@@ -160,9 +160,7 @@ def make_features(
         Names (`'ret_5'`, `'technical'`, `'my_pkg:overnight_gap'`, `'my_script:mine'`), or mappings with `name` and
         options. None: every feature of ours that the data support; `left_out` says which do not and why.
     scale : str
-        `'rank'` from -.5 to .5, `'z'` robust scores, `'raw'` as they are.
-    min_known : int
-        Symbols that a date needs.
+        `'rank'` from -.5 to .5, `'z'` robust scores, `'raw'` as they are; on dates with `min_known` symbols.
 
     Returns
     -------
