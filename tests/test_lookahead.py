@@ -10,8 +10,9 @@ from gnn_quant.core import BadData, BadParams, frame_hash, instants, query_insta
 from gnn_quant.data.bars import returns, symbols as symbols_of
 from gnn_quant.lookahead.audit import FUTURES, WORST, Finding, audit, audit_dates, judge, warmup_drift
 from gnn_quant.lookahead.diff import Move, edge_move, moved, same_bits
-from gnn_quant.lookahead.replay import (Failed, Given, Line, bent, content, memory_of, other_future, own_copy,
-                                        rebuild, sampled)
+from gnn_quant.graph.sampling.answers import sampled
+from gnn_quant.lookahead.replay import Failed, Given, Line, bent, content, other_future, own_copy, rebuild
+from gnn_quant.models.memory_state import memory_of
 from gnn_quant.features.registry import make_features
 from gnn_quant.data.target import make_target
 from gnn_quant.lookahead.builder_check import Timed

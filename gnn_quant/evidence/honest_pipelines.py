@@ -13,7 +13,8 @@ from ..core import instants, query_instants, toy_bars
 from ..data.bars import returns, symbols as symbols_of
 from ..data.sources.nasdaq_rsr import past_max
 from .known_leaks import month_graph, neighbour_mean, one, refitted
-from ..lookahead.replay import Line, sampled
+from ..graph.sampling.answers import sampled
+from ..lookahead.replay import Line
 from ..features.cross_section import rank_rows
 from ..features.registry import make_features
 from ..data.target import make_target

@@ -17,7 +17,9 @@ from ..core import BadData, BadParams, CheckpointMismatch, frame_hash
 from ..data.bundle import Bundle
 from ..lookahead.audit import Audit, Finding, audit, warmup_drift
 from ..lookahead.diff import moved
-from ..lookahead.replay import Line, memory_of, sampled
+from ..graph.sampling.answers import sampled
+from ..lookahead.replay import Line
+from ..models.memory_state import memory_of
 from ..data.target import Target, resolved
 from ..data.events import Events
 from ..models.inspect import top_edges
