@@ -16,16 +16,15 @@ import numpy as np, pandas as pd
 from ..core import BadData, BadParams, CheckpointMismatch, frame_hash
 from ..data.bundle import Bundle
 from ..lookahead.audit import Audit, Finding, audit, warmup_drift
-from ..lookahead.diff import moved
 from ..graph.sampling.answers import sampled
+from ..lookahead.diff import moved
 from ..lookahead.replay import Line
 from ..models.memory_state import memory_of
-from ..data.target import Target, resolved
 from ..data.events import Events
+from ..data.target import Target, resolved
 from ..models.inspect import top_edges
 from ..training.seeds import seed_mean
 from ..training.walk_forward import Fold, run_fold
-from ..report.markup import banner, facts, items, note, page, section, table, text
 from .artifacts import get_bundle
 from ..runs.folders import Run, get_frame, upstream
 from .stages import (Recipe, Sizing, fresh, line_edges, line_features, line_signals, line_targets,
@@ -104,10 +103,7 @@ def draw_cuts(
     return sorted({b[rng.integers(len(b))] for b in some})
 
 # %% ../../nbs/84_pipeline/audit.ipynb #c23dd0ff
-def fold_of(
-    folds: list[Fold],
-    cut: pd.Timestamp,
-) -> Fold | None: # None: no fold tests this row
+def fold_of(folds: list[Fold], cut: pd.Timestamp) -> Fold | None: # None: no fold tests this row
     "The fold whose test block holds a date"
     return next((f for f in folds if cut in f.test), None)
 
