@@ -14,9 +14,9 @@ from . import settings
 from .core import BadData, BadParams, frame_hash
 from .data.bars import FIELDS, check_bars, fields, fill_field, returns
 from .backtest.engine import backtest, ledger_returns, metrics
-from .stats.bootstrap import ledger_intervals
+from .backtest.engine import ledger_intervals
 from .stats.paired import common, sharpe_gaps
-from .stats.permutation import permutation_test
+from .backtest.permutation import permutation_test
 from .stats.multiple_testing import false_discovery, superior
 from .stats.sharpe import deflated_sharpe, min_track_record, moments
 from .evidence.trials import Count, count, recorded, trial_returns

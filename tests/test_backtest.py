@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.backtest.engine import (_vectorbt_run, agree, backtest, benchmark_metrics, break_even, drawdown, drawdown_rows, ledger_returns, metrics, return_metrics, round_trips,
                                 trip_metrics, vectorbt_ledger)
-from gnn_quant.market import Costs, fold
+from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import cap_turnover, dollar_neutral, equal_weight, long_only, rebalance_every, vol_target
 from test_market import market
 
@@ -15,7 +15,7 @@ seeds, rates = st.integers(0, 10_000), st.sampled_from([Costs(0, 0), Costs(), Co
 
 
 def same(w, bars, c=Costs(), cash=1e6):
-    a, b = fold(w, bars, c, cash), vectorbt_ledger(w, bars, c, cash)
+    a, b = simulate(w, bars, c, cash), vectorbt_ledger(w, bars, c, cash)
     assert np.allclose(a.fills, b.fills, rtol=1e-7, atol=1e-6) and np.allclose(a.shares, b.shares, rtol=1e-7, atol=1e-6)
     both = (a.fills.abs() > 1e-6) & (b.fills.abs() > 1e-6)
     assert np.allclose(a.price[both], b.price[both], equal_nan=True)
@@ -57,7 +57,7 @@ def test_parity_of_a_ruined_account():
     bars = toy_bars(t=30)
     for f in ('Open', 'High', 'Low', 'Close'): bars.loc[bars.index[10]:, (f, 'AAA')] *= 5
     w = pd.DataFrame(0., bars.index, bars['Close'].columns).assign(AAA=-.9, BBB=.3)
-    assert same(w, bars) < CENT and (fold(w, bars).equity < 0).any()
+    assert same(w, bars) < CENT and (simulate(w, bars).equity < 0).any()
     m = metrics(backtest(w, bars), bars['Close']['BBB'])
     assert m['total_return'] < -1 and m['max_drawdown'] < -1
     assert np.isnan([m[k] for k in ('annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'hit_rate', 'beta', 'alpha', 'correlation')]).all()
@@ -72,12 +72,12 @@ def test_parity_of_lots_and_volume_caps(seed, c, long):
 
 def test_agree_sees_a_difference_and_a_hole():
     w, bars = market(1)
-    a, b = fold(w, bars), fold(w, bars, Costs(5e-4, 5.1e-4))
+    a, b = simulate(w, bars), simulate(w, bars, Costs(5e-4, 5.1e-4))
     assert agree(a, a) == 0 and agree(a, b) > 1
-    hole = fold(w, bars)
+    hole = simulate(w, bars)
     hole.book.iloc[3, 0] = np.nan
     assert agree(a, hole) == float('inf')
-    with pytest.raises(BadData, match='ledgers'): agree(a, fold(w.iloc[:9], bars.iloc[:9]))
+    with pytest.raises(BadData, match='ledgers'): agree(a, simulate(w.iloc[:9], bars.iloc[:9]))
 
 
 def test_vectorbt_is_refused_what_it_does_not_know():
@@ -93,7 +93,7 @@ def test_a_backtest_without_a_decision_is_refused():
     with pytest.raises(BadData, match='none decided'): backtest(w, bars)
     w.iloc[-1] = .2
     with pytest.raises(BadData, match='none decided'): backtest(w, bars)
-    with pytest.raises(BadData, match='at least 3'): metrics(fold(w, bars))
+    with pytest.raises(BadData, match='at least 3'): metrics(simulate(w, bars))
 
 
 def test_metrics_by_hand():
@@ -209,7 +209,7 @@ def test_a_loss_on_the_first_row_is_a_drawdown():
 def test_round_trips_are_vectorbts_positions(seed, c):
     w, bars = market(seed, gaps=.05)
     w = w.where(np.random.default_rng(seed).random(w.shape) < .6, 0.).where(w.notna())
-    led = fold(w, bars, c)
+    led = simulate(w, bars, c)
     ours, theirs = round_trips(led), _vectorbt_run(w, bars, c, 1e6).positions
     rec = theirs.records.sort_values(['col', 'entry_idx'], kind='stable').reset_index(drop=True)
     closed = ours['closed'].notna()
@@ -227,7 +227,7 @@ def test_round_trips_by_hand():
     bars['Close', 'AAA'] = [10., 10, 12, 14, 14, 11, 11, 11]
     w = pd.DataFrame(np.nan, bars.index, bars['Close'].columns)
     w.iloc[0, 0], w.iloc[1, 0], w.iloc[2, 0], w.iloc[4, 0] = .1, .2, 0., -.1
-    led = fold(w, bars, Costs(0, 0), 1000.)
+    led = simulate(w, bars, Costs(0, 0), 1000.)
     t = round_trips(led)
     assert t['side'].tolist() == [1, -1] and t['closed'].isna().tolist() == [False, True] and t['rows'].iloc[0] == 2
     bought = 10 * 1 + (20 - 10)
@@ -235,14 +235,14 @@ def test_round_trips_by_hand():
     assert first['shares'] == pytest.approx(bought) and first['entry'] == pytest.approx((10 * 10 + 10 * 12) / 20) and first['exit'] == 14
     assert first['profit'] == pytest.approx(20 * (14 - 11)) and first['return'] == pytest.approx(3 / 11)
     assert trip_metrics(led) == pytest.approx(dict(round_trips=1, win_rate=1., average_win=3 / 11, average_loss=np.nan, trip_profit_factor=np.nan, rows_held=2.), nan_ok=True)
-    none = trip_metrics(fold(w.where(w.index.to_series() < w.index[2], axis=0), bars, Costs(0, 0), 1000.))
+    none = trip_metrics(simulate(w.where(w.index.to_series() < w.index[2], axis=0), bars, Costs(0, 0), 1000.))
     assert none.pop('round_trips') == 0 and np.isnan(list(none.values())).all()
 
 
 def test_profits_of_names_add_up_to_the_account():
     w, bars = market(4, t=80, gaps=0.)
     w.iloc[-6:] = 0.
-    led = fold(w, bars, Costs(1e-3, 2e-3))
+    led = simulate(w, bars, Costs(1e-3, 2e-3))
     assert (led.shares.iloc[-1] == 0).all() and round_trips(led)['profit'].sum() == pytest.approx(led.equity.iloc[-1] - 1e6)
 
 

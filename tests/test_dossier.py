@@ -14,7 +14,7 @@ from gnn_quant.stats.paired import common
 from gnn_quant.evidence.trials import count, recorded, trial_returns
 from gnn_quant.data.target import make_target
 from gnn_quant.data.events import correlation_events
-from gnn_quant.market import Costs, fold
+from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, rebalance_every
 from gnn_quant.pipeline import evidence as kept
 from gnn_quant.pipeline.artifacts import put_dataset
@@ -37,14 +37,14 @@ def weights(scores): return rebalance_every(dollar_neutral(scores), 5)
 def ledger(tmp_path_factory):
     path = tmp_path_factory.mktemp('ledger') / 'trials.jsonl'
     for seed in range(4):
-        with recorded(path, f'noise {seed}', dict(seed=seed), frame_hash(BARS)) as t: t.returns = ledger_returns(fold(weights(noise(seed)), BARS, COSTS))
+        with recorded(path, f'noise {seed}', dict(seed=seed), frame_hash(BARS)) as t: t.returns = ledger_returns(simulate(weights(noise(seed)), BARS, COSTS))
     with recorded(path, 'elsewhere', dict(market='another'), 'f' * 64) as t: t.returns = pd.Series(.001, pd.bdate_range('1990-01-01', periods=300, name='date')).mul(np.arange(300) % 3)
     return path
 
 
 def case_with(ledger, scores, **more):
     w = {k: weights(v) for k, v in scores.items()} | dict(equal_weight=equal_weight(BARS))
-    return Case(w, {k: fold(v, BARS, COSTS) for k, v in w.items()}, BARS, COSTS, PX.mean(axis=1), count(ledger), trial_returns(ledger), scores, make_target(BARS, 5), draws=100, **more)
+    return Case(w, {k: simulate(v, BARS, COSTS) for k, v in w.items()}, BARS, COSTS, PX.mean(axis=1), count(ledger), trial_returns(ledger), scores, make_target(BARS, 5), draws=100, **more)
 
 
 @pytest.fixture(scope='module')
@@ -73,11 +73,11 @@ def test_the_figures_are_those_of_the_parts(case, evidence):
 
 def test_the_break_even_of_the_interval_is_that_of_the_ledger_with_borrowing_too(case):
     dear = Costs(5e-4, 5e-4, .05)
-    c = replace(case, costs=dear, ledgers={k: fold(w, BARS, dear) for k, w in case.weights.items()}, draws=20)
+    c = replace(case, costs=dear, ledgers={k: simulate(w, BARS, dear) for k, w in case.weights.items()}, draws=20)
     j, e = common(c.ledgers), gather(c)
     want = metrics(replace(c.ledgers['ours'], start=j.before))['break_even_bp']
     assert e.frames['bootstrap'].loc['break_even_bp', 'value'] == pytest.approx(want, rel=.02) and (j.paid['ours'] - j.trading['ours']).sum() > 0
-    from gnn_quant.stats.bootstrap import ledger_intervals
+    from gnn_quant.backtest.engine import ledger_intervals
     assert e.frames['bootstrap'].loc['break_even_bp', 'value'] == pytest.approx(ledger_intervals(replace(c.ledgers['ours'], start=j.before), draws=20).loc['break_even_bp', 'value'], rel=1e-9)
 
 
@@ -91,20 +91,20 @@ def test_a_long_book_has_to_beat_standing_still_and_a_hedged_one_cash(ledger, ca
     ret = common(case.ledgers).ret
     assert against(case, ret)[0] == 'cash'
     long = {'ours': equal_weight(BARS).mul(.9), 'equal_weight': equal_weight(BARS)}
-    c = replace(case, weights=long, ledgers={k: fold(w, BARS, COSTS) for k, w in long.items()}, twins={}, scores={})
+    c = replace(case, weights=long, ledgers={k: simulate(w, BARS, COSTS) for k, w in long.items()}, twins={}, scores={})
     assert against(c, common(c.ledgers).ret)[0] == 'equal_weight'
 
 
 def test_a_strategy_that_never_trades_is_refuted_with_its_reason(case):
     idle = {'idle': PX * 0} | {k: v for k, v in case.weights.items() if k == 'equal_weight'}
-    e = gather(replace(case, weights=idle, ledgers={k: fold(w, BARS, COSTS) for k, w in idle.items()}, scores={}, twins={}))
+    e = gather(replace(case, weights=idle, ledgers={k: simulate(w, BARS, COSTS) for k, w in idle.items()}, scores={}, twins={}))
     assert e.figures['verdict']['level'] == 'refuted' and e.figures['sharpe'] == dict(why='idle took no position')
 
 
 def test_too_short_a_history_is_no_evidence_and_no_crash(case):
     rows = PX.index[:45]
     w = {k: v.loc[rows] for k, v in case.weights.items()}
-    c = replace(case, weights=w, ledgers={k: fold(v, BARS.loc[rows], COSTS) for k, v in w.items()}, bars=BARS.loc[rows], benchmark=case.benchmark.loc[rows], scores={k: v.loc[rows] for k, v in case.scores.items()}, target=make_target(BARS.loc[rows], 5))
+    c = replace(case, weights=w, ledgers={k: simulate(v, BARS.loc[rows], COSTS) for k, v in w.items()}, bars=BARS.loc[rows], benchmark=case.benchmark.loc[rows], scores={k: v.loc[rows] for k, v in case.scores.items()}, target=make_target(BARS.loc[rows], 5))
     e = gather(c)
     assert e.figures['verdict']['level'] != 'established' and 'why' in e.figures['overfit'] and 'why' in e.figures['regimes']
 
@@ -156,7 +156,7 @@ def test_an_absurd_figure_is_audited_again_at_a_date_in_every_fold(case, monkeyp
 
 def case_of_scores(case, scores):
     w = {'ours': dollar_neutral(scores)} | {k: v for k, v in case.weights.items() if k != 'ours'}
-    return replace(case, weights=w, ledgers={k: fold(v, BARS, COSTS) for k, v in w.items()}, scores=case.scores | dict(ours=scores))
+    return replace(case, weights=w, ledgers={k: simulate(v, BARS, COSTS) for k, v in w.items()}, scores=case.scores | dict(ours=scores))
 
 
 def test_nobody_types_the_count_and_every_weight_frame_is_backtested(case):
@@ -199,7 +199,7 @@ def sheet(tmp_path_factory, case, ledger):
 
 def test_a_tear_sheet_follows_from_its_folders_and_later_trials_change_nothing(sheet):
     assert check_evidence(sheet) == []
-    with recorded(sheet.reports / 'trials.jsonl', 'later', {}, 'data') as t: t.returns = ledger_returns(fold(weights(noise(77)), BARS, COSTS))
+    with recorded(sheet.reports / 'trials.jsonl', 'later', {}, 'data') as t: t.returns = ledger_returns(simulate(weights(noise(77)), BARS, COSTS))
     assert check_evidence(sheet) == []
 
 

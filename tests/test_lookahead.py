@@ -16,7 +16,7 @@ from gnn_quant.lookahead.builder_check import Timed
 from gnn_quant.data.events import correlation_events, make_events
 from gnn_quant.graph.sampling.neighbors import NeighborIndex
 from gnn_quant.graph.relations import group_events
-from gnn_quant.market import Costs, fold
+from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight
 
 BARS = toy_bars(5, 80)
@@ -96,7 +96,7 @@ def test_what_has_no_time_is_not_compared_and_what_has_is_found_at_any_depth():
     assert moved(long(PX), long(b)).symbol == 'AAA' and moved(long(PX), long(b), PX.index[2]) is None
     assert moved(PX['AAA'], b['AAA']).date == PX.index[3] and moved(PX, None).kind == 'gone'
     w = equal_weight(BARS)
-    assert moved(fold(w, BARS, Costs()), fold(w, BARS.mul(1.01), Costs())) is not None
+    assert moved(simulate(w, BARS, Costs()), simulate(w, BARS.mul(1.01), Costs())) is not None
 
 
 def test_labels_count_from_the_row_on_which_they_are_known():

@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.data.bars import fill_price
-from gnn_quant.market import Account, Costs, REASONS, Tape, _fold, check_weights, fold, liquidity, open_account, orders_for_tomorrow, step, stranded
+from gnn_quant.market import Account, Costs, REASONS, Tape, _simulate, check_weights, simulate, liquidity, open_account, orders_for_tomorrow, step, stranded
 
 
 def market(seed, n=4, t=25, gaps=.1, still=.1, lo=-.6, hi=.6, gross=None):
@@ -24,7 +24,7 @@ seeds, costs = st.integers(0, 10_000), st.sampled_from([Costs(0, 0), Costs(), Co
 @given(seeds, costs)
 def test_money_is_accounted_for(seed, c):
     w, bars = market(seed)
-    led = fold(w, bars, c)
+    led = simulate(w, bars, c)
     mark = bars['Close'].ffill()
     assert np.allclose(led.equity, led.cash + (led.shares * mark).sum(axis=1), rtol=0, atol=1e-6)
     assert np.allclose(led.book['gross'], (led.shares.abs() * mark).sum(axis=1), rtol=0, atol=1e-6)
@@ -41,7 +41,7 @@ def test_money_is_accounted_for(seed, c):
 def test_python_steps_are_the_fold(seed):
     w, bars = market(seed)
     c, acc = Costs(1e-3, 2e-3, .1), open_account(4)
-    led = fold(w, bars, c)
+    led = simulate(w, bars, c)
     for t in range(1, len(w)):
         acc, f = step(acc, w.iloc[t-1], bars['Close'].iloc[t-1], bars['Open'].iloc[t], c)
         assert np.array_equal(f.shares, led.fills.iloc[t]) and np.array_equal(f.price, led.price.iloc[t], equal_nan=True)
@@ -53,7 +53,7 @@ def test_python_steps_are_the_fold(seed):
 @given(seeds, st.sampled_from([1., 1.5, 3.]))
 def test_cash_never_below_zero_and_cuts_are_listed(seed, gross):
     w, bars = market(seed, lo=.1, gaps=0., gross=gross)
-    led = fold(w, bars)
+    led = simulate(w, bars)
     assert (led.cash >= 0).all() and led.cash.min() == 0
     assert 'out of cash' in set(led.unfilled['reason']) and (led.unfilled['filled'] < led.unfilled['wanted']).all()
 
@@ -62,7 +62,7 @@ def test_cash_never_below_zero_and_cuts_are_listed(seed, gross):
 @given(seeds)
 def test_every_order_is_filled_or_listed(seed):
     w, bars = market(seed)
-    led = fold(w, bars)
+    led = simulate(w, bars)
     close, listed = bars['Close'], set(zip(led.unfilled.index, led.unfilled['symbol']))
     before = led.shares
     for t in range(1, len(w)):
@@ -82,7 +82,7 @@ def test_reasons_name_what_was_missing():
     bars.loc[d[2], ('Open', 'BBB')] = np.nan
     w = pd.DataFrame(np.nan, d, s)
     w.loc[d[1]] = [.1, .1, .1, 2.]
-    u = fold(w, bars).unfilled
+    u = simulate(w, bars).unfilled
     assert (u.index == d[2]).all()
     assert dict(zip(u['symbol'], u['reason'])) == dict(AAA='no price at the decision', BBB='no price at the fill', DDD='out of cash')
     assert np.isnan(u.set_index('symbol')['wanted']['AAA'])
@@ -103,17 +103,17 @@ def test_sells_pay_for_buys_of_the_same_row():
 
 def test_order_of_columns_and_currency_unit_do_not_matter():
     w, bars = market(3, n=5, lo=0., gross=1.2)
-    led, other = fold(w, bars), w.columns[::-1]
+    led, other = simulate(w, bars), w.columns[::-1]
     turned = pd.concat({f: bars[f][other] for f in bars.columns.get_level_values(0).unique()}, axis=1)
-    assert np.allclose(fold(w[other], turned).shares[w.columns], led.shares, rtol=1e-9, atol=1e-6)
-    assert np.allclose(fold(w, bars, cash=2e6).equity, 2 * led.equity)
+    assert np.allclose(simulate(w[other], turned).shares[w.columns], led.shares, rtol=1e-9, atol=1e-6)
+    assert np.allclose(simulate(w, bars, cash=2e6).equity, 2 * led.equity)
 
 
 def test_nan_holds_zero_sells_and_last_row_waits():
     bars = toy_bars(t=8)
     w = pd.DataFrame(np.nan, bars.index, bars['Close'].columns)
     w.iloc[1], w.iloc[4], w.iloc[7] = .2, 0., .2
-    led = fold(w, bars)
+    led = simulate(w, bars)
     assert led.start == bars.index[1] and np.flatnonzero((led.fills != 0).any(axis=1)).tolist() == [2, 5]
     assert (led.shares.iloc[5:] == 0).all(axis=None) and led.equity.iloc[-1] == led.cash.iloc[-1]
     assert (orders_for_tomorrow(led, w, bars)['order'] > 0).all()
@@ -124,11 +124,11 @@ def test_delisted_symbol_is_carried_listed_and_tradable_again_when_it_returns():
     bars.loc[bars.index[10:20], (slice(None), 'BBB')] = np.nan
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
     w.iloc[10:] = 0.
-    led = fold(w, bars)
+    led = simulate(w, bars)
     held = led.shares['BBB']
     assert (held.iloc[10:20] == held.iloc[9]).all() and held.iloc[9] > 0
     assert set(led.unfilled.loc[bars.index[11]:, 'symbol']) == {'BBB'} and held.iloc[21] == 0
-    short = fold(w.iloc[:20], bars.iloc[:20])
+    short = simulate(w.iloc[:20], bars.iloc[:20])
     lost = stranded(short, bars.iloc[:20])
     assert list(lost.index) == ['BBB'] and lost['last_date'].iloc[0] == bars.index[9]
     assert lost['value'].iloc[0] == pytest.approx(held.iloc[9] * bars['Close']['BBB'].iloc[9])
@@ -138,9 +138,9 @@ def test_delisted_symbol_is_carried_listed_and_tradable_again_when_it_returns():
 def test_symbol_never_priced_never_traded():
     bars = toy_bars(t=10)
     bars.loc[:, (slice(None), 'CCC')] = np.nan
-    led = fold(pd.DataFrame(.2, bars.index, bars['Close'].columns), bars)
+    led = simulate(pd.DataFrame(.2, bars.index, bars['Close'].columns), bars)
     assert (led.fills['CCC'] == 0).all() and led.equity.notna().all() and (led.unfilled['symbol'] == 'CCC').sum() == 9
-    none = fold(pd.DataFrame(0., bars.index, bars['Close'].columns), bars)
+    none = simulate(pd.DataFrame(0., bars.index, bars['Close'].columns), bars)
     assert none.unfilled.empty and (none.equity == 1e6).all()
 
 
@@ -153,10 +153,10 @@ def test_ruined_account_stops_trading():
 def test_borrow_is_charged_on_shorts_only():
     bars = toy_bars(t=60)
     w = pd.DataFrame([[.3, -.3, .2, -.2]], bars.index, bars['Close'].columns)
-    led = fold(w, bars, Costs(0, 0, .05))
+    led = simulate(w, bars, Costs(0, 0, .05))
     short = (led.shares.clip(upper=0) * bars['Close']).sum(axis=1).abs()
     assert np.allclose(led.book['borrow'].iloc[1:], short.shift().iloc[1:] * .05 / 252) and led.book['borrow'].sum() > 0
-    assert fold(w.clip(lower=0), bars, Costs(0, 0, .05)).book['borrow'].sum() == 0
+    assert simulate(w.clip(lower=0), bars, Costs(0, 0, .05)).book['borrow'].sum() == 0
 
 
 def test_step_leaves_its_inputs_alone():
@@ -240,7 +240,7 @@ def by_hand(w, bars, c, cash):
 @given(seeds, tight, sizes, st.sampled_from([0., .1]), st.booleans())
 def test_the_fold_does_what_a_plain_loop_does(seed, c, cash, gaps, long):
     w, bars = market(seed, gaps=gaps, gross=1.2 if long else None, lo=.05 if long else -.6)
-    led, (out, books) = fold(w, bars, c, cash), by_hand(w, bars, c, cash)
+    led, (out, books) = simulate(w, bars, c, cash), by_hand(w, bars, c, cash)
     filled = pd.DataFrame(0., w.index, w.columns)
     for (t, s), o in out.items(): filled.loc[w.index[t], s] = o[1]
     scale = filled.abs().to_numpy().max() + 1
@@ -256,7 +256,7 @@ def test_the_fold_does_what_a_plain_loop_does(seed, c, cash, gaps, long):
 @given(seeds, tight, sizes)
 def test_money_is_accounted_for_with_frictions(seed, c, cash):
     w, bars = market(seed)
-    led, paid = fold(w, bars, c, cash), None
+    led, paid = simulate(w, bars, c, cash), None
     paid = led.fills * led.price.fillna(0)
     out = paid.sum(axis=1) + led.book['fees'] + led.book['borrow']
     assert np.abs(led.cash.diff().iloc[1:] + out.iloc[1:]).max() <= 1e-9 * max(cash, led.book['gross'].max())
@@ -288,7 +288,7 @@ def test_more_cost_never_leaves_more(name, values):
     bars = toy_bars(t=60)
     once = pd.DataFrame(np.nan, bars.index, bars['Close'].columns)
     once.iloc[20] = [.5, -.3, .3, -.2]
-    ends = [fold(once, bars, Costs(**dict(dict(commission=0, slippage=0), **{name: v}))).equity.iloc[-1] for v in values]
+    ends = [simulate(once, bars, Costs(**dict(dict(commission=0, slippage=0), **{name: v}))).equity.iloc[-1] for v in values]
     assert all(a > b for a, b in zip(ends, ends[1:]))
 
 
@@ -330,7 +330,7 @@ def test_unknown_volume_and_volatility_stop_an_order():
     bars = toy_bars(t=40)
     bars.loc[bars.index[:25], ('Volume', 'AAA')] = np.nan
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
-    u = fold(w, bars, Costs(impact=1.)).unfilled
+    u = simulate(w, bars, Costs(impact=1.)).unfilled
     first = u[u['reason'] == 'no volatility or volume known'].groupby('symbol').size()
     assert first.to_dict() == dict(AAA=34, BBB=10, CCC=10, DDD=10)
 
@@ -339,10 +339,10 @@ def test_what_was_not_taken_is_listed_and_asked_again():
     bars = toy_bars(t=30)
     once = pd.DataFrame(np.nan, bars.index, bars['Close'].columns)
     once.iloc[3, 0] = .5
-    led = fold(once, bars, Costs(volume_cap=.1), 1e6)
+    led = simulate(once, bars, Costs(volume_cap=.1), 1e6)
     u = led.unfilled
     assert len(u) == 1 and u['filled'].iloc[0] == pytest.approx(.1 * bars['Volume']['AAA'].iloc[4]) and u['wanted'].iloc[0] > 4000
-    held = fold(once.ffill(), bars, Costs(volume_cap=.1), 1e6).shares['AAA']
+    held = simulate(once.ffill(), bars, Costs(volume_cap=.1), 1e6).shares['AAA']
     assert (held.diff().iloc[4:10] > 0).all() and held.iloc[10] > 5 * u['filled'].iloc[0]
 
 
@@ -350,10 +350,10 @@ def test_what_was_not_taken_is_listed_and_asked_again():
 @given(seeds)
 def test_frictions_of_nothing_change_nothing(seed):
     w, bars = market(seed, lo=-.6, hi=.9)
-    a, led = [np.ascontiguousarray(x, dtype=float) for x in (w, bars['Close'], bars['Open'])], fold(w, bars, Costs(1e-3, 2e-3, .1))
+    a, led = [np.ascontiguousarray(x, dtype=float) for x in (w, bars['Close'], bars['Open'])], simulate(w, bars, Costs(1e-3, 2e-3, .1))
     book, why = np.empty((len(w), 7)), np.zeros(w.shape, np.int8)
     held, fills, price, want = np.empty(w.shape), np.zeros(w.shape), np.full(w.shape, np.nan), np.empty(w.shape)
-    _fold(*a, 1e6, (1e-3, 2e-3, .1), book, held, fills, price, want, why, 0., np.full(w.shape, np.inf), np.zeros(w.shape))
+    _simulate(*a, 1e6, (1e-3, 2e-3, .1, 252.), book, held, fills, price, want, why, 0., np.full(w.shape, np.inf), np.zeros(w.shape))
     for k, x in dict(book=book, shares=held, fills=fills, price=price).items(): assert np.allclose(getattr(led, k), x, rtol=1e-10, atol=1e-6, equal_nan=True)
     assert len(led.unfilled) == (why > 0).sum()
 
@@ -362,7 +362,7 @@ def test_frictions_of_nothing_change_nothing(seed):
 @given(seeds, tight, sizes)
 def test_python_steps_are_the_fold_with_frictions(seed, c, cash):
     w, bars = market(seed)
-    known, acc, led = liquidity(bars, c.window), open_account(4, cash), fold(w, bars, c, cash)
+    known, acc, led = liquidity(bars, c.window), open_account(4, cash), simulate(w, bars, c, cash)
     for t in range(1, len(w)):
         tape = Tape(known['sigma'].iloc[t-1], known['adv'].iloc[t-1], bars['Volume'].iloc[t])
         acc, f = step(acc, w.iloc[t-1], bars['Close'].iloc[t-1], bars['Open'].iloc[t], c, tape)
@@ -373,9 +373,9 @@ def test_missing_volume_is_refused_by_name():
     bars = toy_bars()
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
     for c in (Costs(impact=1.), Costs(volume_cap=.1)):
-        with pytest.raises(BadParams, match='bars no field Volume'): fold(w, bars.drop(columns='Volume', level=0), c)
+        with pytest.raises(BadParams, match='bars no field Volume'): simulate(w, bars.drop(columns='Volume', level=0), c)
         with pytest.raises(BadParams, match=c.frictions[0]): step(open_account(1), [1.], [1.], [1.], c)
-    assert fold(w, bars[['Close']], Costs(lot=1)).fills.abs().sum().sum() > 0
+    assert simulate(w, bars[['Close']], Costs(lot=1)).fills.abs().sum().sum() > 0
     with pytest.raises(BadData, match='no field Volume'): liquidity(bars[['Close']])
     with pytest.raises(BadData, match='shape'): step(open_account(1), [1.], [1.], [1.], Costs(impact=1.), Tape([1.], [1., 2.], [1.]))
     for bad in (dict(impact=-1), dict(impact=1e9), dict(lot=float('inf')), dict(volume_cap=1.5), dict(volume_cap=True), dict(window=1), dict(window=2.5)):
@@ -385,8 +385,8 @@ def test_missing_volume_is_refused_by_name():
 def test_orders_for_tomorrow_come_in_lots():
     bars = toy_bars(t=30)
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
-    o = orders_for_tomorrow(fold(w, bars, Costs(lot=50)), w.assign(AAA=.01), bars, Costs(lot=50))['order']
-    assert (o % 50 == 0).all() and o['AAA'] < 0 and set(REASONS) >= set(orders_for_tomorrow(fold(w, bars), w, bars)['note'])
+    o = orders_for_tomorrow(simulate(w, bars, Costs(lot=50)), w.assign(AAA=.01), bars, Costs(lot=50))['order']
+    assert (o % 50 == 0).all() and o['AAA'] < 0 and set(REASONS) >= set(orders_for_tomorrow(simulate(w, bars), w, bars)['note'])
 
 
 @pytest.mark.parametrize('cut', [20, 45])
@@ -394,9 +394,9 @@ def test_orders_for_tomorrow_come_in_lots():
 def test_frictions_know_nothing_early(cut, c):
     bars = toy_bars(t=60)
     def book(b): return b['Close'].pct_change(3, fill_method=None).rank(axis=1).sub(2.5).div(4)
-    assert not peeks(lambda b: fold(book(b), b, c, 1e7), bars, bars.index[cut])
+    assert not peeks(lambda b: simulate(book(b), b, c, 1e7), bars, bars.index[cut])
     assert not peeks(lambda b: liquidity(b, c.window), bars, bars.index[cut])
-    if c.impact: assert not peeks(lambda b: fold(book(b), b, Costs(impact=1.), 1e7).fills.where(lambda f: f < 0).shift(-1), bars, bars.index[cut], how=('noise',))
+    if c.impact: assert not peeks(lambda b: simulate(book(b), b, Costs(impact=1.), 1e7).fills.where(lambda f: f < 0).shift(-1), bars, bars.index[cut], how=('noise',))
 
 
 @pytest.mark.parametrize('close_only', [False, True])
@@ -404,10 +404,10 @@ def test_frictions_know_nothing_early(cut, c):
 def test_nothing_is_known_early(close_only, cut):
     bars = toy_bars(t=60)[['Close']] if close_only else toy_bars(t=60)
     def book(b): return b['Close'].pct_change(3, fill_method=None).rank(axis=1).sub(2.5).div(4)
-    assert not peeks(lambda b: fold(book(b), b, Costs(borrow=.02)), bars, bars.index[cut])
-    assert peeks(lambda b: fold(book(b).shift(-2), b), bars, bars.index[cut])
-    assert not peeks(lambda b: fold(book(b), b).fills.shift(-1), bars, bars.index[cut], how=('noise',))
-    assert peeks(lambda b: fold(book(b).shift(-1), b).fills.shift(-1), bars, bars.index[cut], how=('noise',))
+    assert not peeks(lambda b: simulate(book(b), b, Costs(borrow=.02)), bars, bars.index[cut])
+    assert peeks(lambda b: simulate(book(b).shift(-2), b), bars, bars.index[cut])
+    assert not peeks(lambda b: simulate(book(b), b).fills.shift(-1), bars, bars.index[cut], how=('noise',))
+    assert peeks(lambda b: simulate(book(b).shift(-1), b).fills.shift(-1), bars, bars.index[cut], how=('noise',))
 
 
 @pytest.mark.parametrize('change, word', [
@@ -417,7 +417,7 @@ def test_nothing_is_known_early(close_only, cut):
 def test_weights_that_do_not_fit_are_refused(change, word):
     bars = toy_bars()
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
-    with pytest.raises(BadData, match=word): fold(change(w), bars)
+    with pytest.raises(BadData, match=word): simulate(change(w), bars)
     assert check_weights(w, bars) is w
 
 
@@ -427,12 +427,12 @@ def test_other_bad_input_is_refused():
     for c in (dict(commission=-.1), dict(slippage=1.), dict(borrow=float('inf')), dict(commission=True), dict(slippage=None)):
         with pytest.raises(BadParams, match='costs'): Costs(**c)
     for cash in (0, -1., float('nan'), True):
-        with pytest.raises(BadParams, match='cash'): fold(w, bars, cash=cash)
-    with pytest.raises(BadParams, match='Costs'): fold(w, bars, 5e-4)
+        with pytest.raises(BadParams, match='cash'): simulate(w, bars, cash=cash)
+    with pytest.raises(BadParams, match='Costs'): simulate(w, bars, 5e-4)
     with pytest.raises(BadData, match='shape'): step(open_account(2), [1.], [1., 1.], [1., 1.])
     with pytest.raises(BadData, match='infinite'): step(open_account(1), [np.inf], [1.], [1.])
     with pytest.raises(BadData, match='positive'): step(open_account(1), [1.], [0.], [1.])
-    with pytest.raises(BadData, match='other rows'): orders_for_tomorrow(fold(w, bars), w.iloc[:9], bars.iloc[:9])
+    with pytest.raises(BadData, match='other rows'): orders_for_tomorrow(simulate(w, bars), w.iloc[:9], bars.iloc[:9])
 
 
 def test_import_stays_light():

@@ -6,9 +6,9 @@ from hypothesis import given, settings, strategies as st
 
 from gnn_quant.backtest.engine import ledger_returns
 from gnn_quant.core import BadData, BadParams, toy_bars
-from gnn_quant.stats import permutation
-from gnn_quant.stats.permutation import KINDS, p_value, permutation_test, permutation_words, permuted_weights, signal_memory
-from gnn_quant.market import Costs, fold
+from gnn_quant.kernels import accounting
+from gnn_quant.backtest.permutation import KINDS, p_value, permutation_test, permutation_words, permuted_weights, signal_memory
+from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, long_only, rebalance_every
 
 
@@ -29,7 +29,7 @@ def hollow(bars, seed, holes=.05):
 
 
 def sharpe_of(weights, bars, costs):
-    r = ledger_returns(fold(weights, bars, costs))
+    r = ledger_returns(simulate(weights, bars, costs))
     return r.mean() / r.std() if r.std() > 0 else np.nan
 
 
@@ -39,7 +39,7 @@ def against_the_fold(weights, bars, costs, kind, draws=6, seed=0, memory=None):
     mine = (a['mean'] / a['deviation']).to_numpy()
     theirs = [sharpe_of(permuted_weights(weights, bars, s, l), bars, costs) for s, l in zip(a['shift'], a['relabel'])]
     np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-11)
-    led = fold(weights, bars, costs)
+    led = simulate(weights, bars, costs)
     before = led.equity.shift().loc[ledger_returns(led).index]
     assert np.isclose(a['turnover'][0], (led.book['traded'].loc[before.index] / before).mean()) and np.isclose(a['cost'][0], (led.costs.loc[before.index] / before).mean())
     return test
@@ -61,7 +61,7 @@ def test_each_draw_is_the_fold_of_its_weights(kind, book, seed, full, n):
 def test_a_book_that_is_short_of_cash_every_day_is_the_fold_too(make):
     bars = toy_bars(17, 120)
     for kind in KINDS: against_the_fold(make(bars), bars, Costs(.01, .02), kind)
-    assert len(fold(make(bars), bars, Costs(.01, .02)).unfilled) > 50
+    assert len(simulate(make(bars), bars, Costs(.01, .02)).unfilled) > 50
 
 
 def test_closes_alone_will_do():
@@ -127,7 +127,7 @@ def test_shuffled_days_would_trade_many_times_as_much():
     w = momentum(bars)
     mixed = w.copy()
     mixed.iloc[20:] = w.iloc[20:].sample(frac=1, random_state=0).to_numpy()
-    traded = lambda v: fold(v, bars).book['traded'].sum()
+    traded = lambda v: simulate(v, bars).book['traded'].sum()
     assert traded(mixed) > 3 * traded(w)
 
 
@@ -208,7 +208,7 @@ def test_threads_and_the_order_of_draws_change_no_bit(monkeypatch):
     bars = hollow(toy_bars(9, 100), 1)
     w = momentum(bars, 5)
     one = permutation_test(w, bars, Costs(), 'both', 37)
-    monkeypatch.setattr(permutation, 'threads', lambda: 3)
+    monkeypatch.setattr(accounting, 'threads', lambda: 3)
     three = permutation_test(w, bars, Costs(), 'both', 37)
     assert one.draws.tobytes() == three.draws.tobytes() and one.accounts.equals(three.accounts)
     other = permutation_test(w, bars, Costs(), 'both', 37, seed=1)

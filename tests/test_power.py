@@ -96,7 +96,7 @@ def test_what_is_planted_is_found_as_often_as_the_law_says():
 
 
 def test_it_is_found_on_real_prices_too(real):
-    from gnn_quant.stats.permutation import permutation_test
+    from gnn_quant.backtest.permutation import permutation_test
     p = [permutation_test(dollar_neutral(planted_scores(real, .05, seed=k)), real, Costs(), 'dates', 99, k).p for k in range(20)]
     assert np.mean(np.array(p) <= .05) >= .8
 

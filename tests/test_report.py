@@ -17,7 +17,7 @@ from gnn_quant.stats.ic import stationary_rows
 from gnn_quant.evidence.trials import Count, count, recorded, trial_returns
 from gnn_quant.data.target import make_target
 from gnn_quant.data.events import correlation_events, edges_on
-from gnn_quant.market import Costs, fold, orders_for_tomorrow
+from gnn_quant.market import Costs, simulate, orders_for_tomorrow
 from gnn_quant.report import evidence_sections as ev
 from gnn_quant.report.evidence_sections import absurd_banner, evidence_pages, prob, verdict_words
 from gnn_quant.report.evidence_charts import _bars, curves, forest, histogram, strips
@@ -43,7 +43,7 @@ def ranked(s, k=3): return s.rank(axis=1).gt(6 - k).div(k).where(s.notna().all(a
 def make(bars=BARS, **more):
     score = -PX.pct_change(5, fill_method=None)
     weights = {'TGAT': ranked(score), 'edge-free twin': ranked(score, 2), 'ridge': ranked(score, 4), 'equal weight': EQUAL}
-    ledgers = {n: fold(w, bars, Costs()) for n, w in weights.items()}
+    ledgers = {n: simulate(w, bars, Costs()) for n, w in weights.items()}
     base = dict(strategies=ledgers, benchmark=PX.mean(axis=1).rename('SP500'), data=dict(name='us20', hash='ab' * 32, source='test'), run=dict(id='r1'), trials=SEVEN,
                 scores={'TGAT': score}, target=make_target(bars, 5), costs=Costs(), draws=100)
     return TearSheet(**base | more)
@@ -137,7 +137,7 @@ def test_ids_never_mean_two_things_on_one_page(page):
 def test_everything_from_data_is_escaped():
     names = dict(zip(PX.columns, [EVIL, *PX.columns[1:]]))
     bars = BARS.rename(columns=names)
-    led = fold(EQUAL.rename(columns=names), bars, Costs())
+    led = simulate(EQUAL.rename(columns=names), bars, Costs())
     s = make(strategies={EVIL: led, 'equal weight': led}, benchmark=PX['AAA'].rename(EVIL), data=dict(name=EVIL, hash=EVIL), run={EVIL: EVIL}, title=EVIL, trials=replace(SEVEN, head=EVIL),
              caveats=(EVIL,), features=(EVIL,), left_out={EVIL: EVIL}, design={EVIL: EVIL}, agreement={EVIL: 1e-9}, scores={EVIL: PX.rename(columns=names)},
              target=make_target(bars, 5), folds=pd.DataFrame({EVIL: [EVIL]}), edges=edges_on(correlation_events(bars, top=2), bars.index[-1]),
@@ -177,7 +177,7 @@ def test_incomplete_sheets_are_refused(sheet, wrong, word):
 
 
 def test_strategies_on_other_rows_are_refused(sheet):
-    short = fold(EQUAL.iloc[:-5], BARS.iloc[:-5], Costs())
+    short = simulate(EQUAL.iloc[:-5], BARS.iloc[:-5], Costs())
     with pytest.raises(BadData, match='other rows'): replace(sheet, strategies=sheet.strategies | {'short': short})
     with pytest.raises(BadData, match='Ledger'): replace(sheet, strategies={'equity only': PX['AAA']})
 
@@ -194,7 +194,7 @@ def test_a_real_market_is_not_called_invented(page): assert 'SIMULATED' not in p
 
 
 def test_the_absurd_raises_a_banner(sheet, quick):
-    prophet = fold(ranked(PX.shift(-2) / PX.shift(-1), 1).fillna(0.), BARS, Costs(0., 0.))
+    prophet = simulate(ranked(PX.shift(-2) / PX.shift(-1), 1).fillna(0.), BARS, Costs(0., 0.))
     s = replace(sheet, strategies={'TGAT': prophet} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}, scores={'TGAT': make_target(BARS, 5).frame})
     said = alarms(compare(s, judge(s)), judge(s))
     assert [w for w in said if 'TGAT: a Sharpe' in w] and [w for w in said if 'TGAT: a growth' in w] and [w for w in said if 'rank IC' in w]
@@ -240,7 +240,7 @@ def test_the_page_says_what_the_numbers_say(sheet, page):
 
 
 def test_a_strategy_that_never_traded_is_named(sheet, quick):
-    idle = fold(PX * np.nan, BARS, Costs())
+    idle = simulate(PX * np.nan, BARS, Costs())
     html = tearsheet(replace(sheet, strategies={'TGAT': idle} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}))
     assert 'TGAT took no position: there is nothing to compare.' in html and 'TGAT took no position, and is left out' in html
     assert 'ridge took no position, and is left out' in tearsheet(replace(sheet, strategies=sheet.strategies | {'ridge': idle}))
@@ -248,7 +248,7 @@ def test_a_strategy_that_never_traded_is_named(sheet, quick):
 
 def test_quantstats_is_not_asked_about_a_strategy_that_never_traded(sheet, monkeypatch):
     monkeypatch.setattr('gnn_quant.report.page.quantstats_pages', lambda *a: pytest.fail('it was asked'))
-    tearsheet(replace(sheet, strategies={'TGAT': fold(PX * np.nan, BARS, Costs())} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}))
+    tearsheet(replace(sheet, strategies={'TGAT': simulate(PX * np.nan, BARS, Costs())} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}))
 
 
 def test_a_strategy_that_lost_everything_is_named(sheet):
@@ -256,14 +256,14 @@ def test_a_strategy_that_lost_everything_is_named(sheet):
     crash.loc[crash.index[200]:, (slice(None), 'AAA')] *= 3.
     w = PX * 0.
     w['AAA'] = -1.
-    ruin = fold(w.where(np.arange(len(w))[:, None] * np.ones(6) == 100), crash, Costs())
+    ruin = simulate(w.where(np.arange(len(w))[:, None] * np.ones(6) == 100), crash, Costs())
     assert (ruin.equity <= 0).any()
     j = judge(replace(sheet, strategies=sheet.strategies | {'ridge': ruin}))
     assert j.fate['ridge'].startswith('lost everything on 2020-') and 'ridge' not in j.ret
 
 
 def test_rows_before_the_first_position_are_cut(sheet):
-    late = fold(EQUAL.where(np.repeat(np.asarray(EQUAL.index > EQUAL.index[150])[:, None], 6, axis=1)), BARS, Costs())
+    late = simulate(EQUAL.where(np.repeat(np.asarray(EQUAL.index > EQUAL.index[150])[:, None], 6, axis=1)), BARS, Costs())
     j = judge(replace(sheet, strategies=sheet.strategies | {'ridge': late}))
     assert j.cut == 152 and (j.ret.index[0] == BARS.index[152]) and (j.ret != 0).any(axis=1).all()
     x = compare(replace(sheet, strategies=sheet.strategies | {'ridge': late}), j)
@@ -271,7 +271,7 @@ def test_rows_before_the_first_position_are_cut(sheet):
 
 
 def test_a_neutral_portfolio_answers_for_itself(sheet, page):
-    neutral = fold((ranked(PX) - 1 / 6).fillna(0.), BARS, Costs())
+    neutral = simulate((ranked(PX) - 1 / 6).fillna(0.), BARS, Costs())
     s = replace(sheet, strategies={'TGAT': neutral} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'})
     j = judge(s)
     x = compare(s, j)
@@ -353,7 +353,7 @@ def test_tail_risk_is_read_from_the_returns(returns):
 
 
 def test_a_short_history_has_no_quantstats_pages():
-    s = make(strategies={'TGAT': fold(EQUAL.iloc[:100], BARS.iloc[:100], Costs())}, scores={}, target=None)
+    s = make(strategies={'TGAT': simulate(EQUAL.iloc[:100], BARS.iloc[:100], Costs())}, scores={}, target=None)
     html = tearsheet(s)
     assert 'Left out: 99 rows with a position, wanted at least 252.' in html and 'for want of rows' in html
 
@@ -415,7 +415,7 @@ def test_an_order_that_was_not_filled_has_its_reason(sheet, page):
     assert len(led.unfilled) and said.startswith(f'{len(led.unfilled):,} not or not wholly filled, of ') and f'{len(led.unfilled):,} out of cash (prices rose' in said and 'of what it wanted' in said
     holes = BARS.copy()
     holes.loc[BARS.index[200:203], ('Open', 'AAA')] = np.nan
-    assert 'no price at the fill' in unfilled_words(fold(EQUAL, holes, Costs()))
+    assert 'no price at the fill' in unfilled_words(simulate(EQUAL, holes, Costs()))
 
 
 def test_a_difference_in_rank_ic_has_its_interval(sheet, quick):
@@ -557,7 +557,7 @@ def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp('ledger') / 'trials.jsonl'
     score = {k: -PX.pct_change(d, fill_method=None) for k, d in (('TGAT', 5), ('edge-free twin', 6), ('rewired', 4), ('ridge', 10))}
     weights = {k: ranked(s) for k, s in score.items()} | {'equal weight': EQUAL}
-    ledgers = {k: fold(w, BARS, Costs()) for k, w in weights.items()}
+    ledgers = {k: simulate(w, BARS, Costs()) for k, w in weights.items()}
     for k, led in ledgers.items():
         with recorded(path, k, {}, 'simulated') as t: t.returns = ledger_returns(led)
     days = PX.index[[100, 200, 300]]
@@ -684,7 +684,7 @@ def page_of():
     (AUDIT | dict(passed=False, findings=['edges: AAA knew.']), '1 thing moved. edges: AAA knew. That is the explanation until another is shown.'),
     (AUDIT | dict(again=True), 'Because of this the audit was run again, on more dates.')])
 def test_the_absurd_is_answered_by_the_audit(whole, quick, audit, says):
-    prophet = fold(ranked(PX.shift(-2) / PX.shift(-1), 1).fillna(0.), BARS, Costs(0., 0.))
+    prophet = simulate(ranked(PX.shift(-2) / PX.shift(-1), 1).fillna(0.), BARS, Costs(0., 0.))
     strategies = {'TGAT': prophet} | {k: v for k, v in whole.strategies.items() if k != 'TGAT'}
     html = tearsheet(replace(whole, strategies=strategies, evidence=Evidence(whole.evidence.figures | dict(audit=audit), {})))
     red = re.findall(r'<p class="banner alarm">(.*?)</p>', html)

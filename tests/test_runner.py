@@ -9,7 +9,7 @@ from gnn_quant.core import BadData, BadParams, JournalBroken, frame_hash, toy_ba
 from gnn_quant.stats.sharpe import deflated_sharpe, moments
 from gnn_quant.evidence.trials import count, entries_of, trial_returns
 from gnn_quant.data.target import make_target
-from gnn_quant.market import Costs, fold
+from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, long_only
 from gnn_quant.evaluate import BacktestRunner, as_bars, as_weights, even_benchmark, generate_report, kind_of, max_p, plain_costs
 from gnn_quant.backtest.sensitivity import capacity, capacity_curve, cost_curve, delay_curve, gains_by_name, survivorship, survivorship_words, vanished, with_ends
@@ -289,4 +289,4 @@ def test_capacity_is_where_half_and_all_are_gone():
 def test_the_level_of_the_benchmark():
     b = even_benchmark(BARS)
     assert b.iloc[0] == 1 and b.iloc[1] == pytest.approx(1 + CLOSE.pct_change().iloc[1].mean()) and b.notna().all()
-    assert fold(W, BARS).equity.index.equals(b.index)
+    assert simulate(W, BARS).equity.index.equals(b.index)

@@ -12,7 +12,8 @@ from statsmodels.stats.multitest import multipletests
 
 from gnn_quant.backtest.engine import backtest, drawdown, drawdown_rows, metrics, return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
-from gnn_quant.stats.bootstrap import FIGURES, block_length, intervals, ledger_intervals, natural_block, paired, resampled_figures
+from gnn_quant.backtest.engine import ledger_intervals
+from gnn_quant.stats.bootstrap import FIGURES, block_length, intervals, natural_block, paired, resampled_figures
 from gnn_quant.stats.multiple_testing import better, bootstrap_error, false_discovery, superior
 from gnn_quant.stats.sharpe import (Moments, deflated_sharpe, effective_trials, expected_best, horizon_factor, min_track_record, moments, normal_best,
                                        probabilistic_sharpe, sharpe_error)

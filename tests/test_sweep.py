@@ -86,7 +86,7 @@ def test_disagreeing_engines_are_not_passed_over(monkeypatch):
         return pf
     real = module._simulate
     monkeypatch.setattr(module, '_simulate', wrong)
-    with pytest.raises(BadData, match='vectorbt and market.fold differ'): sweep(BARS, momentum, dict(n=[2, 5]))
+    with pytest.raises(BadData, match='vectorbt and market.simulate differ'): sweep(BARS, momentum, dict(n=[2, 5]))
 
 
 def test_a_set_that_never_decides_or_is_ruined_has_no_figures():

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['backtest', 'vectorbt_ledger', 'agree', 'ledger_returns', 'return_metrics', 'drawdown', 'drawdown_rows',
-           'trading_metrics', 'break_even', 'round_trips', 'trip_metrics', 'benchmark_metrics', 'metrics']
+           'trading_metrics', 'break_even', 'round_trips', 'trip_metrics', 'benchmark_metrics', 'metrics',
+           'ledger_intervals']
 
 # %% ../../nbs/75_backtest/engine.ipynb #a41d5f05
 import numpy as np, pandas as pd
 from numba import njit
 from ..core import BadData, BadParams
 from ..data.bars import fill_price
-from ..market import Costs, Ledger, as_ledger, check_weights, fold, open_account
+from ..stats.bootstrap import intervals
+from ..market import Costs, Ledger, as_ledger, check_weights, simulate, open_account
 
 # %% ../../nbs/75_backtest/engine.ipynb #2cc8a6dc
 def backtest(
@@ -20,8 +22,8 @@ def backtest(
     costs: Costs = Costs(),
     cash: float = 1e6, # currency at the first row
 ) -> Ledger:
-    "Ledger of the weights by `market.fold`; `BadData` where they do not fit the bars or hold no number before the last row"
-    led = fold(weights, bars, costs, cash)
+    "Ledger of the weights by `market.simulate`; `BadData` where they do not fit the bars or hold no number before the last row"
+    led = simulate(weights, bars, costs, cash)
     if pd.isna(led.start) or led.start == bars.index[-1]:
         raise BadData(f'backtest: {len(weights)} rows of weights, none decided before the last row. Check the scores they were made of, or start the bars earlier.')
     return led
@@ -252,3 +254,14 @@ def metrics(
     out |= dict(total_return=float(eq.iloc[-1] / eq.iloc[0] - 1), max_drawdown=float(drawdown(eq).min()), drawdown_rows=drawdown_rows(eq))
     out |= dict(calmar=_ratio(out['annual_return'], -out['max_drawdown'])) | trading_metrics(ledger, year) | trip_metrics(ledger)
     return out if benchmark is None else out | benchmark_metrics(r, benchmark, ledger.start, year)
+
+# %% ../../nbs/75_backtest/engine.ipynb #cc8572a6
+def ledger_intervals(
+    ledger: Ledger,
+    **kwargs, # of `stats.bootstrap.intervals`: draws, block, seed, level, periods
+) -> pd.DataFrame: # one row a figure, columns value lo hi
+    "Headline figures of a ledger, from its first decision on, with intervals; all NaN for a ruined account"
+    eq, b = ledger.equity.loc[ledger.start:], ledger.book.loc[ledger.start:]
+    if (eq <= 0).any(): eq = eq * np.nan
+    share = lambda x: (x / eq.shift()).iloc[1:]
+    return intervals(eq.pct_change(fill_method=None).iloc[1:], share(b['traded']), paid=share(b['fees'] + b['slippage']), **kwargs)

@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from numba import njit
 from ..core import BadData, BadParams
 from ..data.bars import check_bars, fill_price
-from ..market import Costs, check_weights, fold, open_account
+from ..market import Costs, check_weights, simulate, open_account
 
 # %% ../../nbs/75_backtest/sweep.ipynb #f867182f
 def parameter_sets(
@@ -129,7 +129,7 @@ class Sweep:
     "What became of every set"
     table: pd.DataFrame # one row a set, indexed by its parameters; columns COLUMNS, as in `backtest.engine.metrics`
     returns: pd.DataFrame # (T, sets) returns per row after costs; NaN up to a set's first decision, and throughout where an account is ruined
-    gap: float # largest difference of a return from `market.fold` on the sets that were folded again; NaN = none was
+    gap: float # largest difference of a return from `market.simulate` on the sets that were folded again; NaN = none was
     @property
     def names(self) -> list[str]: return [set_name(dict(zip(self.table.index.names, k if isinstance(k, tuple) else (k,)))) for k in self.table.index]
 
@@ -137,21 +137,21 @@ class Sweep:
 def _check_costs(costs):
     if not isinstance(costs, Costs): raise BadParams(f'sweep: costs is a {type(costs).__name__}. Pass market.Costs(commission=..., slippage=...).')
     odd = [f.name for f in fields(costs) if f.name not in ('commission', 'slippage', 'window') and getattr(costs, f.name)]
-    if odd: raise BadParams(f'sweep: costs.{odd[0]} is {getattr(costs, odd[0])}, which vectorbt does not know. Sweep with {odd[0]}=0, then backtest the choice by market.fold.')
+    if odd: raise BadParams(f'sweep: costs.{odd[0]} is {getattr(costs, odd[0])}, which vectorbt does not know. Sweep with {odd[0]}=0, then backtest the choice by market.simulate.')
 
 def _gap(ws, r, bars, costs, cash, at):
-    own = lambda i: fold(pd.DataFrame(ws[i], bars.index, bars['Close'].columns), bars, costs, cash).equity.pct_change(fill_method=None).to_numpy()
+    own = lambda i: simulate(pd.DataFrame(ws[i], bars.index, bars['Close'].columns), bars, costs, cash).equity.pct_change(fill_method=None).to_numpy()
     return max((float(np.nanmax(np.abs(own(i) - r[:, i]), initial=0.)) for i in at if not np.isnan(r[:, i]).all()), default=np.nan)
 
 # %% ../../nbs/75_backtest/sweep.ipynb #e732119f
 def _part(bars, source, sets, part, costs, cash, again):
-    "(T, sets) returns, equity and notional traded, (sets,) orders, largest difference from `market.fold`"
+    "(T, sets) returns, equity and notional traded, (sets,) orders, largest difference from `market.simulate`"
     ws = [_as_weights(source(i), bars, f'sweep: {set_name(sets[i])}').to_numpy() for i in part]
     close, fill = (np.ascontiguousarray(a, dtype=float) for a in (bars['Close'], fill_price(bars)))
     equity, traded, trades = _accounts(ws, close, fill, costs, cash)
     r = _returns(equity, ws)
     gap = _gap(ws, r, bars, costs, cash, [i - part[0] for i in again if i in part])
-    if gap > 1e-8: raise BadData(f'sweep: vectorbt and market.fold differ by {gap:.2g} in a return of the sets {set_name(sets[part[0]])} to {set_name(sets[part[-1]])}. Fold them with market.fold.')
+    if gap > 1e-8: raise BadData(f'sweep: vectorbt and market.simulate differ by {gap:.2g} in a return of the sets {set_name(sets[part[0]])} to {set_name(sets[part[-1]])}. Fold them with market.simulate.')
     return r, equity, traded, trades, gap
 
 # %% ../../nbs/75_backtest/sweep.ipynb #6cff5275
@@ -172,7 +172,7 @@ def sweep(
     costs: Costs = Costs(), # commission and slippage only
     cash: float = 1e6, # of each set
     record: Callable | None = None, # parameters of a set -> context manager that takes `.returns`: one trial a set
-    checks: int = 2, # sets that are folded again by `market.fold`
+    checks: int = 2, # sets that are folded again by `market.simulate`
     memory: float = 1., # GB that one call of vectorbt may take, about
     year: int = 252, # rows a year
 ) -> Sweep:

@@ -16,7 +16,7 @@ from ..stats.bootstrap import intervals
 from ..stats.paired import Common, common, sharpe_gaps
 from ..stats.ic import daily_ic, gap_of, hac_t, resampled
 from ..stats.pbo import cscv
-from ..stats.permutation import permutation_test
+from ..backtest.permutation import permutation_test
 from ..stats.quantiles import decay, months, quantile_table
 from ..stats.regimes import regime_table
 from ..stats.multiple_testing import false_discovery, superior

@@ -26,7 +26,7 @@ from ..graph.sampling.distinct import PartnerIndex
 from ..graph.industry_correlation import peer_events
 from ..graph.relations import typed_by_group
 from ..graph.stream import StreamingCorrelation, replay
-from ..market import Costs, fold
+from ..market import Costs, simulate
 from ..portfolio.sizing import cap_turnover, dollar_neutral, equal_weight, long_only, rebalance_every, vol_target
 from ..signals import make_signals
 
@@ -205,7 +205,7 @@ BOOKS = {
     'liquid names': dict(universe=liquid, book=lambda d, m: dollar_neutral(m['universe'])),
     'calls with confidence': dict(calls=lambda d, m: make_signals(m['scores'], make_target(d['bars'], 2), d['bars'], .25, 40, 20, 20)),
     'labels when they are known': dict(labels=lambda d, m: make_target(d['bars'], 3)),
-    'money': dict(ledger=lambda d, m: fold(m['weights'], d['bars'], Costs(1e-3, 5e-4))),
+    'money': dict(ledger=lambda d, m: simulate(m['weights'], d['bars'], Costs(1e-3, 5e-4))),
 }
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #fbf6706d

@@ -20,7 +20,7 @@ from ..data.bars import fill_price
 from ..market import Costs
 from ..portfolio.sizing import dollar_neutral
 from ..stats.ic import daily_ic
-from ..stats.permutation import permutation_test
+from ..backtest.permutation import permutation_test
 from ..stats.sharpe import deflated_sharpe, moments
 from .trials import Count, count, recorded
 

@@ -8,7 +8,7 @@ from _bench import ratio, table
 from gnn_quant.backtest.engine import metrics
 from gnn_quant.core import toy_bars
 from gnn_quant.data.bars import fill_price
-from gnn_quant.market import Costs, fold
+from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral
 
 NOTE = ('bars/s = rows x symbols / seconds, a new target for every symbol on every row, commission and slippage 5 bp; compile time excluded. '
@@ -41,13 +41,13 @@ def value(a, **more):
 def rows(sizes, repeats=5):
     for n, t in sizes:
         w, bars, a = case(n, t)
-        ours = lambda: fold(w, bars, Costs())
+        ours = lambda: simulate(w, bars, Costs())
         gap = float((ours().equity - value(a)[0]).abs().max())
         if gap > .005: raise SystemExit(f'bench_backtest: engines differ by {gap} on N={n}, T={t}: no speed is claimed for unequal results')
         yield ratio(f'fold | vectorbt sim, N={n}', t, ours, lambda: simulate(a), 'bars/s', n * t, repeats)
         yield ratio(f'fold | vectorbt sim+value, N={n}', t, ours, lambda: value(a), 'bars/s', n * t, repeats)
         tight = dict(size_granularity=10., max_size=.05 * bars['Volume'])
-        hard = lambda c=HARD: fold(w, bars, c)
+        hard = lambda c=HARD: simulate(w, bars, c)
         gap = float((hard().equity - value(a, **tight)[0]).abs().max())
         if gap > .005: raise SystemExit(f'bench_backtest: engines differ by {gap} with lots and cap on N={n}, T={t}: no speed is claimed for unequal results')
         yield ratio(f'fold | vectorbt sim, lots, cap, N={n}', t, hard, lambda: simulate(a, **tight), 'bars/s', n * t, repeats)

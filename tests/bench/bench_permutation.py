@@ -9,9 +9,9 @@ from vectorbt.portfolio.enums import SizeType
 from _bench import in_turns, table
 from gnn_quant.core import toy_bars
 from gnn_quant.data.bars import fill_price
-from gnn_quant.stats.permutation import permutation_test, permuted_weights
+from gnn_quant.backtest.permutation import permutation_test, permuted_weights
 from gnn_quant.kernels.correlation import threads
-from gnn_quant.market import Costs, fold
+from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, long_only
 
 NOTE = ('permutations a second, commission and slippage 5 bp, a new target for every symbol on every row, compile time excluded; `seconds` are those of all draws of ours. '
@@ -43,13 +43,13 @@ def rows(sizes, draws, few, repeats):
         drawn = ours().accounts.iloc[1:1 + few]
         books = [permuted_weights(w, bars, s, l) for s, l in zip(drawn['shift'], drawn['relabel'])]
         a, sizes_ = dict(close=bars['Close'], price=fill_price(bars), val_price=bars['Close'].shift().fillna(1.)), [b.shift() for b in books]
-        theirs, folds = lambda: [by_vectorbt(s, a, start) for s in sizes_], lambda: [fold(b, bars, costs) for b in books]
+        theirs, folds = lambda: [by_vectorbt(s, a, start) for s in sizes_], lambda: [simulate(b, bars, costs) for b in books]
         mine = (drawn['mean'] / drawn['deviation']).to_numpy()
         for peer in (theirs(), [ratio_of(f.equity.to_numpy()[start:]) for f in folds()]):
             if not np.allclose(mine, peer, rtol=1e-9, atol=1e-11): raise SystemExit(f'bench_permutation: Sharpe ratios differ by {np.abs(mine - peer).max()} on N={n}, T={t}: no speed is claimed for unequal results')
         took = [float(np.median(x)) for x in in_turns(repeats, ours, theirs, folds)]
         what = f"{kind}, {'neutral' if neutral else 'long only'}, {n} x {t}"
-        for name, s in (('vectorbt, one call each', took[1]), ('market.fold, one call each', took[2])):
+        for name, s in (('vectorbt, one call each', took[1]), ('market.simulate, one call each', took[2])):
             yield dict(case=f'{what} | {name}', n=draws, ours=draws / took[0], peer=few / s, unit='permutations/s', ratio=round(draws / took[0] / (few / s), 1),
                        seconds=round(took[0], 2), threads=threads())
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from _bench import table
 from gnn_quant.core import toy_bars
-from gnn_quant.market import Costs, fold
+from gnn_quant.market import Costs, simulate
 from gnn_quant.backtest.sweep import parameter_sets, sweep
 
 try:
@@ -116,12 +116,12 @@ def main(quick=False):
     rows.append(dict(case=f'{size}, the symbols of a set share cash', n=len(sets), ours=timed(lambda: together(grid))[0], unit='s'))
     took, s = timed(lambda: sweep(bars, daily, grid, Costs(FEE, 0.), CASH))
     frames = [pd.DataFrame(daily(**p), bars.index, bars['Close'].columns) for p in some]
-    peer = timed(lambda: [fold(w, bars, Costs(FEE, 0.), CASH) for w in frames])[0] * len(sets) / len(some)
+    peer = timed(lambda: [simulate(w, bars, Costs(FEE, 0.), CASH) for w in frames])[0] * len(sets) / len(some)
     rows.append(dict(case=f'{size}, shared cash, every position renewed on every row', n=len(sets), ours=took, peer=peer, unit='s', ratio=round(peer / took, 1),
-                     peer_is='market.fold, ledgers only', peer_runs_measured=len(some)))
+                     peer_is='market.simulate, ledgers only', peer_runs_measured=len(some)))
     for r in rows: r['bars_a_second'] = round(cells / r['ours'])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    table('bench_sweep', rows, f'one thread, seconds of the processor; ours: recipe, orders, figures of every set, two sets folded again by market.fold; peers on 3 sets, scaled to all; final equity the same to 1e-6; peak memory of the process {peak:.1f} GB')
+    table('bench_sweep', rows, f'one thread, seconds of the processor; ours: recipe, orders, figures of every set, two sets folded again by market.simulate; peers on 3 sets, scaled to all; final equity the same to 1e-6; peak memory of the process {peak:.1f} GB')
 
 
 if __name__ == '__main__':
