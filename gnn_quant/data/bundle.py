@@ -9,10 +9,13 @@ __all__ = ['US20_SECTORS', 'SP500_2010_SPLITS', 'SHIPPED', 'Dataset', 'equal_wei
 # %% ../../nbs/10_data/bundle.ipynb #9ad6f770
 import importlib.metadata, importlib.util, re, zlib
 import xml.etree.ElementTree as ET
+from typing import ClassVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core import BadData, BadParams, StoreError, check_frame, need, toy_bars, toy_sectors
+from .calendar import rows_a_year
+from ..storage.artefact import Artefact
+from ..core import known, BadData, BadParams, StoreError, check_frame, need, toy_bars, toy_sectors
 from .bars import DATE_NAMES, SYMBOL_NAMES, bar_columns, canonical, check_bars, fields
 from .bars import find_column, from_yfinance, returns, symbol_names, symbols
 from .quality import clean, parse_dates
@@ -20,8 +23,9 @@ from ..storage.files import read_frame
 
 # %% ../../nbs/10_data/bundle.ipynb #913f5499
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Artefact):
     "Bars with what is known about them; `BadData` when the parts do not fit each other"
+    kind: ClassVar[str] = 'bundle'
     name: str
     bars: pd.DataFrame # (T, F*N) columns (field, symbol)
     sectors: pd.Series | None # (N,) symbol -> sector, NaN where not known; None where the source has none
@@ -38,6 +42,25 @@ class Dataset:
         if (self.benchmark <= 0).any(): raise BadData(f"{self.name}: benchmark is {self.benchmark.min():g}. A price level is positive.")
         if self.sectors is not None and list(self.sectors.index) != symbols(self.bars):
             raise BadData(f'{self.name}: sectors name other symbols than the bars. Reindex them to data.bars.symbols(bars).')
+
+    @property
+    def year(self) -> float: return rows_a_year(self.bars.index)
+    @property
+    def tables(self) -> dict: return {}
+
+    def frames(self):
+        away = self.quarantine.assign(value=self.quarantine['value'].map(str).astype(str))
+        sectors = {} if self.sectors is None else {'sectors': self.sectors.fillna('').astype(str).to_frame()}
+        return {'bars': self.bars, 'benchmark': self.benchmark.to_frame(), 'quarantine': away} | sectors
+
+    def facts(self): return dict(name=self.name, source=self.source, caveats=self.caveats)
+
+    @classmethod
+    def from_parts(cls, frames, facts):
+        sectors = frames['sectors'].iloc[:, 0].replace('', None) if 'sectors' in frames else None
+        return cls(facts['name'], frames['bars'], sectors, frames['benchmark'].iloc[:, 0], facts['source'], tuple(facts['caveats']), frames['quarantine'])
+
+    def known_by(self, t): return known((self.bars, self.benchmark), t)
 
 # %% ../../nbs/10_data/bundle.ipynb #3f551b8e
 def equal_weight_index(

@@ -19,7 +19,7 @@ from .experiment_problems import put_path, refuse, text_value, type_at
 from .sections import CostsConfig, DataConfig, EvidenceConfig, FeaturesConfig, GraphConfig, ModelConfig, ModelLine
 from .sections import PortfolioConfig, Section, SignalsConfig, SplitConfig, TargetConfig, TrainingConfig, dump, model_lines
 from .toml_text import read_toml, to_toml
-from ..settings import Settings, load as load_settings
+from ..settings import Settings, load_settings
 
 # %% ../../nbs/84_pipeline/config.ipynb #54a8c7a0
 UNHASHED = ('name', 'training.jobs', 'training.tensorboard') # change no result
