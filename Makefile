@@ -7,13 +7,17 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export JUPYTER_PLATFORM_DIRS ?= 1
 
-.PHONY: help quickstart test fuzz lab bench docs clean
+.PHONY: help quickstart test test-fast soak coverage lint fuzz lab bench docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart  make the environment, run the daily notebook, print where its tear sheet is"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make test        run all tests: style, import direction, every notebook, crashes, command line"
+	@echo "make test-fast   the tests of single functions, in under a minute: no notebook is run, no command line, no training"
+	@echo "make soak        the tests of crashes, concurrency and memory again and again (SOAK=20 times)"
+	@echo "make coverage    lines that the tests reach, compiled loops counted uncompiled; fails under 95 %"
+	@echo "make lint        ruff and basedpyright"
 	@echo "make fuzz        the property tests again, with examples that nobody has seen"
 	@echo "make bench       measure against peers; tables on the screen and in reports/bench"
 	@echo "make docs        the notebooks as pages to browse, in _docs"
@@ -33,7 +37,30 @@ quickstart: $(STAMP)
 	$(BIN)/gnnq daily
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests -n $(WORKERS) --dist worksteal --ignore tests/bench
+	$(BIN)/python -m pytest tests -n $(WORKERS) --dist worksteal --ignore tests/bench --durations=25
+
+# Single functions on small data: seconds each
+FAST := $(patsubst %,tests/test_%.py,settings experiment plugins signals sizers portfolio quantiles overfit ic features \
+  lookahead graph cpcv sweep planted paired performance ranks cost_models store)
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -q $(FAST) -n $(WORKERS) --dist worksteal --durations=10
+
+SOAK ?= 20
+RESILIENCE := test_journal test_store test_trials test_runs
+soak: $(STAMP)
+	@set -e; for i in $$(seq $(SOAK)); do echo "== $$i of $(SOAK)"; \
+	  $(BIN)/python -m pytest -q -x $(RESILIENCE:%=tests/%.py) -n $(WORKERS) --dist worksteal; done
+
+# Notebooks and the day run in processes of their own and are left out; loops for numba run as Python, which is slow
+UNCOUNTED := test_notebooks test_end_to_end test_cli test_line test_packaging test_outputs
+coverage: $(STAMP)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run --source gnn_quant --omit 'gnn_quant/_modidx.py' \
+	  -m pytest -q tests --ignore tests/bench $(UNCOUNTED:%=--ignore tests/%.py)
+	$(BIN)/python -m coverage report --skip-covered --fail-under=95
+
+lint: $(STAMP)
+	$(BIN)/ruff check gnn_quant tests .ci nbs
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 fuzz: $(STAMP)
 	$(BIN)/python -m pytest tests -n $(WORKERS) --dist worksteal --ignore tests/bench -m hypothesis --hypothesis-profile=fuzz

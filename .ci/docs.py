@@ -10,16 +10,21 @@ from nbconvert import HTMLExporter
 from readme import ROOT, shown
 
 
-def title_of(nb): return next((m[1] for c in nb.cells if c.cell_type == 'markdown' and (m := re.search(r'^# (.+)$', c.source, flags=re.M))), 'untitled')
+def title_of(nb):
+    return next((m[1] for c in nb.cells
+                 if c.cell_type == 'markdown' and (m := re.search(r'^# (.+)$', c.source, flags=re.M))), 'untitled')
 
 
-def subtitle_of(nb): return next((m[1] for c in nb.cells if c.cell_type == 'markdown' and (m := re.search(r'^> (.+)$', c.source, flags=re.M))), '')
+def subtitle_of(nb):
+    return next((m[1] for c in nb.cells
+                 if c.cell_type == 'markdown' and (m := re.search(r'^> (.+)$', c.source, flags=re.M))), '')
 
 
 def order():
     "index first, then the rooms by number, then the runs and the gallery"
     nbs = ROOT / 'nbs'
-    pages = [p for folder in ('[0-9][0-9]_*', 'runs', 'gallery') for p in sorted(nbs.glob(f'{folder}/**/*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
+    pages = [p for folder in ('[0-9][0-9]_*', 'runs', 'gallery') for p in sorted(nbs.glob(f'{folder}/**/*.ipynb'))
+             if '.ipynb_checkpoints' not in p.parts]
     return [nbs / 'index.ipynb', *pages]
 
 
@@ -35,13 +40,15 @@ def link_pages(nb, path):
 
 
 def contents(pages):
-    rows = [f'- [{title_of(nb)}]({page_name(p)}) <small>{html.escape(subtitle_of(nb))}</small>' for p, nb in pages if p.stem != 'index']
+    rows = [f'- [{title_of(nb)}]({page_name(p)}) <small>{html.escape(subtitle_of(nb))}</small>' for p, nb in pages
+            if p.stem != 'index']
     return nbformat.v4.new_markdown_cell('## All notebooks\n\n' + '\n'.join(rows))
 
 
 def neighbours(pages, i):
     say = lambda j, word: f'[{word}: {title_of(pages[j][1])}]({page_name(pages[j][0])})' if 0 < j < len(pages) else ''
-    return nbformat.v4.new_markdown_cell(' &nbsp; '.join(x for x in ('[All notebooks](index.html)', say(i - 1, 'before'), say(i + 1, 'next')) if x))
+    return nbformat.v4.new_markdown_cell(
+        ' &nbsp; '.join(x for x in ('[All notebooks](index.html)', say(i - 1, 'before'), say(i + 1, 'next')) if x))
 
 
 def build(out):
@@ -49,8 +56,10 @@ def build(out):
     pages = [(p, link_pages(shown(p), p)) for p in order()]
     for i, (path, nb) in enumerate(pages):
         nb = nbformat.from_dict(dict(nb))
-        nb.cells = [*nb.cells, contents(pages)] if path.stem == 'index' else [neighbours(pages, i), *nb.cells, neighbours(pages, i)]
-        body, _ = HTMLExporter(embed_images=True).from_notebook_node(nb, resources=dict(metadata=dict(name=title_of(nb))))
+        nb.cells = ([*nb.cells, contents(pages)] if path.stem == 'index'
+                    else [neighbours(pages, i), *nb.cells, neighbours(pages, i)])
+        body, _ = HTMLExporter(embed_images=True).from_notebook_node(
+            nb, resources=dict(metadata=dict(name=title_of(nb))))
         (out / page_name(path)).write_text(body, encoding='utf-8')
     return len(pages)
 

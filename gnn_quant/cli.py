@@ -15,10 +15,12 @@ import typer
 from . import __version__
 
 # %% ../nbs/98_cli/cli.ipynb #1eeafbc8
-CODES = dict(RunFailed=1, LimitBreach=1, BadParams=2, BadData=3, LookAhead=3, StaleData=3, BadSettings=4, StoreError=5, JournalBroken=5,
-             CheckpointMismatch=5, MissingExtra=6, GnnQuantError=1)
-CODES_HELP = ('Exit codes: 0 fine · 1 a run failed, or verification found differences · 2 wrong usage or parameters · 3 bad data · '
-              '4 wrong settings · 5 a file or journal that cannot be written or is not what it was · 6 an optional package is missing · 130 interrupted.')
+CODES = dict(RunFailed=1, LimitBreach=1, BadParams=2, BadData=3, LookAhead=3, StaleData=3, BadSettings=4,
+             StoreError=5, JournalBroken=5, CheckpointMismatch=5, MissingExtra=6, GnnQuantError=1)
+CODES_HELP = ('Exit codes: 0 fine · 1 a run failed, '
+              'or verification found differences · 2 wrong usage or parameters · 3 bad data · '
+              '4 wrong settings · 5 a file or journal that cannot be written or is not what it was · 6 an optional '
+              'package is missing · 130 interrupted.')
 
 # %% ../nbs/98_cli/cli.ipynb #5bcb2f09
 def exit_code(
@@ -29,16 +31,20 @@ def exit_code(
     return CODES[next((n for n in names if n in CODES), 'GnnQuantError')] if 'GnnQuantError' in names else None
 
 # %% ../nbs/98_cli/cli.ipynb #4acc1215
-app = typer.Typer(name='gnnq', no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=CODES_HELP,
-                  help='A notebook-driven quant workbench. Notebooks are run with checked parameters, and every run is kept with what it was made of.')
+app = typer.Typer(name='gnnq', no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  epilog=CODES_HELP, help='A notebook-driven quant workbench. Notebooks are run with checked '
+                  'parameters, and every run is kept with what it was made of.')
 data_app = typer.Typer(no_args_is_help=True, help='Market data: what there is to run on.')
-trials_app = typer.Typer(no_args_is_help=True, help="Everything that was tried: list it, check it, count another machine's.")
+trials_app = typer.Typer(no_args_is_help=True,
+                         help="Everything that was tried: list it, check it, count another machine's.")
 audit_app = typer.Typer(no_args_is_help=True, help='Does a result know its own future?')
 app.add_typer(data_app, name='data')
 app.add_typer(trials_app, name='trials')
 app.add_typer(audit_app, name='audit')
 STATE = dict(debug=False)
-Params = Annotated[list[str], typer.Option('-p', '--param', metavar='NAME=VALUE', help="A parameter of the notebook; repeat for more. Lists are JSON: -p models='[\"ridge\"]'.")]
+Params = Annotated[list[str],
+                   typer.Option('-p', '--param', metavar='NAME=VALUE', help="A parameter of the notebook; repeat "
+                                "for more. Lists are JSON: -p models='[\"ridge\"]'.")]
 Timeout = Annotated[int, typer.Option(min=0, help='Seconds one cell may take; 0 for as long as it wants.')]
 Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='No progress on the terminal.')]
 
@@ -57,7 +63,8 @@ def _version(wanted: bool):
 # %% ../nbs/98_cli/cli.ipynb #ae8db6b4
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Print the version and leave.')] = False,
+    version: Annotated[
+        bool, typer.Option('--version', callback=_version, is_eager=True, help='Print the version and leave.')] = False,
     debug: Annotated[bool, typer.Option('--debug', help='Show the whole traceback of an error.')] = False,
 ):
     STATE['debug'] = debug
@@ -74,12 +81,15 @@ def text_table(
 # %% ../nbs/98_cli/cli.ipynb #3b69791c
 @app.command('run', epilog=CODES_HELP)
 def run_command(
-    name: Annotated[str, typer.Argument(help="A run notebook by name (ingest, train, signals, backtest, tearsheet, graph, ladder, links, search, audit, power), or the path of any .ipynb with a parameters cell.")],
+    name: Annotated[str, typer.Argument(help="A run notebook by name (ingest, train, signals, backtest, tearsheet, "
+                                        "graph, ladder, links, search, audit, power), "
+                                        "or the path of any .ipynb with a parameters cell.")],
     param: Params = [],
     timeout: Timeout = 0,
     quiet: Quiet = False,
 ):
-    "Run one notebook and keep the result under the reports folder. Prints the path of the page it made, or of its folder where it made none. What it can be told: gnnq params NAME."
+    """Run one notebook and keep the result under the reports folder. Prints the path of the page it made,
+    or of its folder where it made none. What it can be told: gnnq params NAME."""
     from gnn_quant.pipeline.daily import fitting, in_silence, run_shown
     from gnn_quant.runs.engine import page_of
     from gnn_quant.runs.parameters import assignments
@@ -91,16 +101,19 @@ def run_command(
 @app.command('daily', epilog=CODES_HELP)
 def daily_command(
     param: Params = [],
-    source: Annotated[str, typer.Option(help="Data to run on: a name of 'gnnq data list', or a folder of CSV or Parquet files.")] = '',
+    source: Annotated[str, typer.Option(help="Data to run on: a name of 'gnnq data list', "
+                                        "or a folder of CSV or Parquet files.")] = '',
     timeout: Timeout = 0,
     quiet: Quiet = False,
 ):
-    "Do the day's work: ingest, train, signals, backtest, audit, tearsheet. Prints the path of the tear sheet. A parameter goes to every stage that has it; -p train.epochs=3 goes to one."
+    """Do the day's work: ingest, train, signals, backtest, audit, tearsheet. Prints the path of the tear sheet.
+    A parameter goes to every stage that has it; -p train.epochs=3 goes to one."""
     from gnn_quant.pipeline.daily import daily, in_silence
     from gnn_quant.runs.engine import page_of
     from gnn_quant.runs.parameters import assignments
     s, given = settings(), assignments(param)
-    runs = daily(s, ({'source': source} if source else {}) | given, text=True, timeout=timeout, show=in_silence if quiet else None)
+    runs = daily(s, ({'source': source} if source else {}) | given, text=True, timeout=timeout,
+                 show=in_silence if quiet else None)
     print(page_of(runs[-1]) or runs[-1].path)
 
 # %% ../nbs/98_cli/cli.ipynb #7ea218da
@@ -115,7 +128,8 @@ def runs_command(
     runs = list_runs(settings(), name, status, limit)
     if not runs: return print("no runs. Make one: gnnq run ingest")
     error = lambda r: ((r.manifest.get('error') or {}).get('error') or '')[:70]
-    print(text_table([('id', 'run', 'as of', 'status', 'seconds', 'error')] + [(r.id, r.name, r.asof, r.status, r.manifest.get('wall', ''), error(r)) for r in runs]))
+    print(text_table([('id', 'run', 'as of', 'status', 'seconds', 'error')]
+                     + [(r.id, r.name, r.asof, r.status, r.manifest.get('wall', ''), error(r)) for r in runs]))
 
 # %% ../nbs/98_cli/cli.ipynb #284fd214
 @app.command('params', epilog=CODES_HELP)
@@ -128,37 +142,46 @@ def params_command(
     path = find_notebook(name, settings())
     spec = spec_of(read_notebook(path), path.name)
     if not spec: return print('no parameters')
-    print(text_table([('name', 'type', 'default', '')] + [(p.name, p.kind, 'required' if p.default is REQUIRED else repr(p.default), p.comment) for p in spec.values()]))
+    print(
+        text_table([('name', 'type', 'default', '')]
+                   + [(p.name, p.kind, 'required' if p.default is REQUIRED else repr(p.default), p.comment)
+                      for p in spec.values()]))
 
 # %% ../nbs/98_cli/cli.ipynb #695615e9
 @app.command('verify', epilog=CODES_HELP)
 def verify_command(
-    ref: Annotated[str, typer.Argument(metavar='RUN', help='The folder of a run or the page in it, its id or the beginning of it, or the name of a notebook (its newest finished run).')],
+    ref: Annotated[str, typer.Argument(metavar='RUN', help='The folder of a run or the page in it, its id or the '
+                                       'beginning of it, or the name of a notebook (its newest finished run).')],
 ):
-    "Check a run against its manifest: files, frames, journal, what it was made from, and its figures. Exit code 1 when anything differs."
+    """Check a run against its manifest: files, frames, journal, what it was made from, and its figures.
+    Exit code 1 when anything differs."""
     from gnn_quant.runs.folders import find_run
     from gnn_quant.pipeline.verify import verify
     run = find_run(ref, settings())
     found = verify(run)
     for f in found: print(f)
     n = len(run.manifest.get('files', {}))
-    print(f"{run.name} {run.id}: {f'{len(found)} differences' if len(found) != 1 else '1 difference'}" if found else f'{run.name} {run.id}: {n} files, all as they were written')
+    print(f"{run.name} {run.id}: {f'{len(found)} differences' if len(found) != 1 else '1 difference'}" if found
+          else f'{run.name} {run.id}: {n} files, all as they were written')
     raise typer.Exit(1 if found else 0)
 
 # %% ../nbs/98_cli/cli.ipynb #3b4e6947
 @trials_app.command('list', epilog=CODES_HELP)
 def trials_list_command(
-    status: Annotated[str, typer.Option(help='Only finished, failed or abandoned ones; abandoned are those that began and have not ended.')] = '',
+    status: Annotated[str, typer.Option(help='Only finished, failed or abandoned ones; '
+                                        'abandoned are those that began and have not ended.')] = '',
     limit: Annotated[int, typer.Option(min=0, help='So many of the newest; 0 for all.')] = 20,
 ):
     "List what was tried, newest first, and say how many trials that makes."
     from gnn_quant.core import BadParams
     from gnn_quant.evidence.trials import entries_of, trials_of
     from gnn_quant.runs.trials import counted, journal_path
-    if status not in ('', 'finished', 'failed', 'abandoned'): raise BadParams(f'trials: status={status!r}. Use one of: finished, failed, abandoned.')
+    if status not in ('', 'finished', 'failed', 'abandoned'):
+        raise BadParams(f'trials: status={status!r}. Use one of: finished, failed, abandoned.')
     s = settings()
     c, trials = counted(s), [t for t in trials_of(entries_of(journal_path(s)))[::-1] if status in ('', t.state)]
-    print(text_table([('began (UTC)', 'run', 'trial', 'state', 'times', 'rows', 'Sharpe', 'key')] + [trial_row(t) for t in trials[:limit or None]]))
+    print(text_table([('began (UTC)', 'run', 'trial', 'state', 'times', 'rows', 'Sharpe', 'key')]
+                     + [trial_row(t) for t in trials[:limit or None]]))
     print(f'\n{counted_words(c)}')
 
 # %% ../nbs/98_cli/cli.ipynb #4938fd0f
@@ -175,26 +198,31 @@ def counted_words(
     c, # `evidence.trials.Count`
 ) -> str: # one line
     "A count in words"
-    return (f"{c.n} {'trial' if c.n == 1 else 'trials'}, worth {c.effective:.1f} independent: {c.returns} with returns, {c.failed} failed, {c.abandoned} abandoned or going on. "
+    return (f"{c.n} {'trial' if c.n == 1 else 'trials'}, worth {c.effective:.1f} independent: "
+            f"{c.returns} with returns, {c.failed} failed, {c.abandoned} abandoned or going on. "
             f'The journal ends with entry {c.seq}, {c.head[:16]}')
 
 # %% ../nbs/98_cli/cli.ipynb #a8d31074
 @trials_app.command('verify', epilog=CODES_HELP)
 def trials_verify_command(
-    head: Annotated[str, typer.Option(metavar='HASH', help='A hash the journal ended with on some day, as a tear sheet or this command told it: it must still be in the chain.')] = '',
+    head: Annotated[str, typer.Option(metavar='HASH', help='A hash the journal ended with on some day, as a tear '
+                                      'sheet or this command told it: it must still be in the chain.')] = '',
 ):
-    "Check the journal of trials: its chain, the returns, merged journals, and the runs that say they are in it. Exit code 1 when anything is not as it was written."
+    """Check the journal of trials: its chain, the returns, merged journals, and the runs that say they are in it.
+    Exit code 1 when anything is not as it was written."""
     from gnn_quant.runs.trials import counted, verify_ledger
     s = settings()
     found = verify_ledger(s, head)
     for f in found: print(f)
-    print(f"{len(found)} {'finding' if len(found) == 1 else 'findings'}" if found else f'All as it was written. {counted_words(counted(s))}')
+    print(f"{len(found)} {'finding' if len(found) == 1 else 'findings'}" if found
+          else f'All as it was written. {counted_words(counted(s))}')
     raise typer.Exit(1 if found else 0)
 
 # %% ../nbs/98_cli/cli.ipynb #e269e781
 @trials_app.command('merge', epilog=CODES_HELP)
 def trials_merge_command(
-    other: Annotated[str, typer.Argument(help="Another machine's reports folder, or its trials.jsonl; .head, .returns and .merged have to lie beside it.")],
+    other: Annotated[str, typer.Argument(help="Another machine's reports folder, or its trials.jsonl; "
+                                         ".head, .returns and .merged have to lie beside it.")],
 ):
     "Count another machine's trials here, each once."
     from gnn_quant.evidence.trials import import_trials
@@ -206,12 +234,14 @@ def trials_merge_command(
 # %% ../nbs/98_cli/cli.ipynb #db22ba08
 @audit_app.command('run', epilog=CODES_HELP)
 def audit_command(
-    name: Annotated[str, typer.Argument(metavar='RUN', help='As for verify: the folder or id of a run, or the name of a notebook (its newest finished run).')],
+    name: Annotated[str, typer.Argument(metavar='RUN', help='As for verify: the folder or id of a run, '
+                                        'or the name of a notebook (its newest finished run).')],
     param: Params = [],
     timeout: Timeout = 0,
     quiet: Quiet = False,
 ):
-    "Rebuild a run from data that ends earlier, and compare bit for bit. Prints the path of its page. Exit code 1 when something has moved."
+    """Rebuild a run from data that ends earlier, and compare bit for bit. Prints the path of its page.
+    Exit code 1 when something has moved."""
     from gnn_quant.pipeline.daily import fitting, in_silence
     from gnn_quant.runs.engine import page_of
     from gnn_quant.pipeline.stages import audit_run
@@ -225,11 +255,12 @@ def audit_command(
 @data_app.command('list', epilog=CODES_HELP)
 def data_command():
     "Data sets that come with the package, and versions kept under the data folder."
-    from gnn_quant.data.bundle import dataset_names
+    from gnn_quant.data.load import source_names
     from gnn_quant.storage.files import catalog
-    print(text_table([('source', '')] + list(dataset_names().items())))
+    print(text_table([('source', '')] + list(source_names().items())))
     if kept := catalog(settings().data_dir):
-        print('\n' + text_table([('kept', 'version', 'as of', 'rows', 'columns', 'from')] + [(e.name, e.version, e.asof, e.rows, e.columns, e.source) for e in kept]))
+        print('\n' + text_table([('kept', 'version', 'as of', 'rows', 'columns', 'from')]
+                                + [(e.name, e.version, e.asof, e.rows, e.columns, e.source) for e in kept]))
 
 # %% ../nbs/98_cli/cli.ipynb #51ce8113
 def main():

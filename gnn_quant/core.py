@@ -45,7 +45,8 @@ def seed_all(
     seed: int, # any non-negative integer below 2**32
 ) -> np.random.Generator: # a generator of its own, so that the caller need not touch the global one
     "Seed python, numpy and torch; returns a numpy generator"
-    if not 0 <= int(seed) < 2**32: raise BadParams(f'seed: {seed} is outside 0 .. 2**32-1. Pass a non-negative integer.')
+    if not 0 <= int(seed) < 2**32:
+        raise BadParams(f'seed: {seed} is outside 0 .. 2**32-1. Pass a non-negative integer.')
     random.seed(seed)
     np.random.seed(seed)
     if 'torch' in sys.modules:
@@ -84,20 +85,24 @@ def toy_sectors(
     n: int = 4,
 ) -> pd.Series: # symbol -> 'X' or 'Y'
     "The group each toy symbol was drawn from"
-    return pd.Series(['X' if i < n / 2 else 'Y' for i in range(n)], index=pd.Index(toy_symbols(n), name='symbol'), name='sector')
+    return pd.Series(['X' if i < n / 2 else 'Y' for i in range(n)], index=pd.Index(toy_symbols(n), name='symbol'),
+                     name='sector')
 
 # %% ../nbs/00_base/core.ipynb #9f1c0514
 def _bad_index(idx, who):
     if not isinstance(idx, pd.DatetimeIndex):
         raise BadData(f'{who}: rows are {idx.dtype}, not dates. Give the frame a DatetimeIndex.')
-    if idx.tz is not None: raise BadData(f"{who}: time zone {idx.tz} on the rows. Sessions are naive dates: use .tz_convert('UTC').tz_localize(None).")
+    if idx.tz is not None:
+        raise BadData(f"{who}: time zone {idx.tz} on the rows. "
+                      "Sessions are naive dates: use .tz_convert('UTC').tz_localize(None).")
     if idx.hasnans: raise BadData(f'{who}: {int(idx.isna().sum())} rows have no date. Drop or date them.')
     if idx.has_duplicates:
         d = idx[idx.duplicated()]
         raise BadData(f'{who}: {len(d)} duplicate dates, first {d[0]:%Y-%m-%d}. Keep one row a date.')
     if not idx.is_monotonic_increasing:
         i = int(np.flatnonzero(np.diff(idx.asi8) < 0)[0])
-        raise BadData(f'{who}: dates are not sorted, {idx[i]:%Y-%m-%d} is followed by {idx[i+1]:%Y-%m-%d}. Use .sort_index().')
+        raise BadData(f'{who}: dates are not sorted, {idx[i]:%Y-%m-%d} is followed by {idx[i+1]:%Y-%m-%d}. '
+                      'Use .sort_index().')
 
 # %% ../nbs/00_base/core.ipynb #a215ee12
 def check_frame(
@@ -106,17 +111,22 @@ def check_frame(
     min_rows: int = 1,
 ) -> pd.DataFrame: # `x` itself, untouched
     "Raise `BadData` unless rows are unique sorted naive dates and values are numbers or NaN, never infinite"
-    if not isinstance(x, pd.DataFrame): raise BadData(f'{who}: got {type(x).__name__}. Pass a DataFrame with dates as rows.')
-    if x.shape[1] == 0 or len(x) < min_rows: raise BadData(f'{who}: {len(x)} rows x {x.shape[1]} columns, wanted at least {min_rows} x 1. Load some data first.')
+    if not isinstance(x, pd.DataFrame):
+        raise BadData(f'{who}: got {type(x).__name__}. Pass a DataFrame with dates as rows.')
+    if x.shape[1] == 0 or len(x) < min_rows:
+        raise BadData(f'{who}: {len(x)} rows x {x.shape[1]} columns, wanted at least {min_rows} x 1. '
+                      'Load some data first.')
     _bad_index(x.index, who)
-    if x.columns.has_duplicates: raise BadData(f'{who}: column {x.columns[x.columns.duplicated()][0]} appears twice. Keep one.')
+    if x.columns.has_duplicates:
+        raise BadData(f'{who}: column {x.columns[x.columns.duplicated()][0]} appears twice. Keep one.')
     for c, d in zip(x.columns, x.dtypes):
         if not (pd.api.types.is_numeric_dtype(d) and not pd.api.types.is_bool_dtype(d)):
             raise BadData(f'{who}: column {c} is {d}, not numbers. Convert it with pd.to_numeric.')
     bad = np.isinf(x.to_numpy(dtype=float, na_value=np.nan))
     if bad.any():
         i, j = np.argwhere(bad)[0]
-        raise BadData(f'{who}: {int(bad.sum())} infinite values, first at {x.index[i]:%Y-%m-%d} {x.columns[j]}. Unknown is NaN, never inf.')
+        raise BadData(f'{who}: {int(bad.sum())} infinite values, first at {x.index[i]:%Y-%m-%d} {x.columns[j]}. '
+                      'Unknown is NaN, never inf.')
     return x
 
 # %% ../nbs/00_base/core.ipynb #fa61f5f5
@@ -135,17 +145,19 @@ def query_instants(
 
 # %% ../nbs/00_base/core.ipynb #110a9346
 def bend(
-    x: pd.DataFrame, # (T, anything)
+    x, # (T, anything) frame, or an object with a method `bend`: a bundle, an as-of table
     cut, # label of the last row that stays as it is
     how: str, # 'noise', 'blank' or 'cut'
     seed: int = 0,
-) -> pd.DataFrame: # the same frame with another future
+) -> pd.DataFrame: # the same thing with another future
     "Another future for `x`: multiplied by noise, blanked, or cut off"
     if how not in ('noise', 'blank', 'cut'): raise BadParams(f"bend: how={how!r}. Use 'noise', 'blank' or 'cut'.")
+    if not isinstance(x, pd.DataFrame) and hasattr(x, 'bend'): return x.bend(cut, how, seed)
     if how == 'cut': return x.loc[:cut].copy()
     y, after = x.astype(float).copy(), x.index > cut
     shape = (int(after.sum()), x.shape[1])
-    y.loc[after] = np.nan if how == 'blank' else y.loc[after] * np.exp(.3 * np.random.default_rng(seed).normal(size=shape))
+    y.loc[after] = (np.nan if how == 'blank'
+                    else y.loc[after] * np.exp(.3 * np.random.default_rng(seed).normal(size=shape)))
     return y
 
 # %% ../nbs/00_base/core.ipynb #4cf2ebce
@@ -163,19 +175,22 @@ def known(
     raise BadParams(f'peeks: cannot see time in a {type(out).__name__}. Return a frame, or give it known_by(cut).')
 
 # %% ../nbs/00_base/core.ipynb #06b46be0
-def _same(a, b): return len(a) == len(b) and all(np.array_equal(p, q, equal_nan=p.dtype.kind == q.dtype.kind == 'f') for p, q in zip(a, b))
+def _same(a, b):
+    return (len(a) == len(b)
+            and all(np.array_equal(p, q, equal_nan=p.dtype.kind == q.dtype.kind == 'f') for p, q in zip(a, b)))
 
 # %% ../nbs/00_base/core.ipynb #554342e3
 def peeks(
-    f: Callable, # frame -> frame, series, or an object with `known_by`
-    x: pd.DataFrame, # (T, anything) the input whose future is bent
+    f: Callable, # frame (or what else `bend` takes) -> frame, series, or an object with `known_by`
+    x, # (T, anything) the input whose future is bent: a frame, or an object with a method `bend`
     cut, # row label in `x`; rows after it are the future
     how: tuple = ('noise', 'blank', 'cut'), # which bends to try
     seed: int = 0,
 ) -> bool: # True when any bend of the future moved the past
     "Does `f` use rows later than the row it writes?"
     before = known(f(x), cut)
-    if not before or all(a.size == 0 for a in before): raise BadParams(f'peeks: nothing was known by {cut}. Choose a later cut.')
+    if not before or all(a.size == 0 for a in before):
+        raise BadParams(f'peeks: nothing was known by {cut}. Choose a later cut.')
     return any(not _same(before, known(f(bend(x, cut, h, seed)), cut)) for h in how)
 
 # %% ../nbs/00_base/core.ipynb #17078856

@@ -4,20 +4,24 @@
 
 # %% auto #0
 __all__ = ['RATE', 'RANGES', 'REASONS', 'BOOK', 'Costs', 'Account', 'open_account', 'Fills', 'Tape', 'step', 'Ledger',
-           'as_ledger', 'check_weights', 'liquidity', 'simulate', 'stranded', 'orders_for_tomorrow']
+           'as_ledger', 'check_weights', 'liquidity', 'simulate', 'stranded', 'orders_for_tomorrow', 'linear_costs',
+           'square_root_costs']
 
 # %% ../nbs/65_market/market.ipynb #af4a1e05
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
-from numba import njit
 from .core import BadData, BadParams, check_frame, known
+from .kernels.market_step import in_lots, net_worth, simulate_rows, step_row, wanted_shares
 from .data.bars import check_bars, fields, fill_field, fill_price, returns
 from .data.calendar import SESSIONS, rows_a_year
+from .plugins import cost_model
 
 # %% ../nbs/65_market/market.ipynb #2d0e0886
 RATE = (1 - 1e-12, 'a fraction of notional in [0, 1): 5 bp is 5e-4')
-RANGES = dict(commission=RATE, slippage=RATE, borrow=RATE, impact=(100, 'a coefficient of 0 or more; it is about 1'),
-              lot=(1e12, 'a number of shares, 0 for fractional ones'), volume_cap=(1, 'a share of the volume up to 1, 0 for no cap'))
+RANGES = dict(commission=RATE, slippage=RATE, borrow=RATE,
+              impact=(100, 'a coefficient of 0 or more; it is about 1'),
+              lot=(1e12, 'a number of shares, 0 for fractional ones'),
+              volume_cap=(1, 'a share of the volume up to 1, 0 for no cap'))
 
 # %% ../nbs/65_market/market.ipynb #d3bd5a02
 @dataclass(frozen=True)
@@ -33,8 +37,10 @@ class Costs:
     def __post_init__(self):
         for k, (top, what) in RANGES.items():
             v = getattr(self, k)
-            if isinstance(v, bool) or not isinstance(v, (int, float, np.number)) or not 0 <= v <= top: raise BadParams(f'costs: {k} is {v!r}. Pass {what}.')
-        if isinstance(self.window, bool) or self.window != int(self.window) or self.window < 4: raise BadParams(f'costs: window is {self.window!r}. Use at least 4 whole rows.')
+            if isinstance(v, bool) or not isinstance(v, (int, float, np.number)) or not 0 <= v <= top:
+                raise BadParams(f'costs: {k} is {v!r}. Pass {what}.')
+        if isinstance(self.window, bool) or self.window != int(self.window) or self.window < 4:
+            raise BadParams(f'costs: window is {self.window!r}. Use at least 4 whole rows.')
     @property
     def rates(self): return float(self.commission), float(self.slippage), float(self.borrow)
     @property
@@ -48,7 +54,7 @@ class Account:
     shares: np.ndarray # (N,) signed, fractional
     mark: np.ndarray # (N,) last known price; NaN = never known
     @property
-    def equity(self): return float(_worth(self.cash, self.shares, self.mark))
+    def equity(self): return float(net_worth(self.cash, self.shares, self.mark))
     def marked(self, px): # px (N,) newer prices, NaN = keep the last one
         "The same account at newer prices"
         px = np.asarray(px, float)
@@ -60,142 +66,13 @@ def open_account(
     cash: float = 1e6, # currency, above zero
 ) -> Account: # no positions, no prices known
     "A fresh account"
-    if isinstance(cash, bool) or not np.isfinite(cash) or cash <= 0: raise BadParams(f'account: cash is {cash!r}. Pass a positive amount.')
+    if isinstance(cash, bool) or not np.isfinite(cash) or cash <= 0:
+        raise BadParams(f'account: cash is {cash!r}. Pass a positive amount.')
     return Account(float(cash), np.zeros(n), np.full(n, np.nan))
 
-# %% ../nbs/65_market/market.ipynb #7045ed28
-@njit(cache=True)
-def _worth(cash, shares, mark):
-    v = cash
-    for j in range(len(shares)):
-        if shares[j] != 0.: v += shares[j] * mark[j]
-    return v
-
 # %% ../nbs/65_market/market.ipynb #c68a4f29
-REASONS = ('', 'no price at the decision', 'no price at the fill', 'out of cash', 'equity not positive', 'volume cap', 'less than one lot',
-           'no volatility or volume known')
-
-# %% ../nbs/65_market/market.ipynb #753c1af8
-@njit(cache=True)
-def _wanted(cash, shares, mark, w, px, want, value, why):
-    eq = _worth(cash, shares, mark)
-    for j in range(len(w)):
-        want[j], value[j], why[j] = 0., 0., 0
-        if np.isnan(w[j]) or (w[j] == 0. and shares[j] == 0.): continue
-        if eq <= 0. or np.isnan(px[j]):
-            want[j], why[j] = np.nan, (4 if eq <= 0. else 1)
-        else:
-            want[j] = w[j] * eq / px[j] - shares[j]
-            value[j] = w[j] * eq - shares[j] * px[j]
-            if abs(want[j]) <= 1e-12: want[j] = 0.
-
-# %% ../nbs/65_market/market.ipynb #c23389ae
-@njit(cache=True)
-def _whole(q, lot): return np.floor(q / lot + 1e-9) * lot if lot > 0. else q
-
-@njit(cache=True)
-def _in_lots(shares, w, want, why, lot):
-    for j in range(len(w)):
-        if not lot > 0. or np.isnan(w[j]) or w[j] == 0. or np.isnan(want[j]): continue
-        want[j] = np.sign(want[j]) * _whole(abs(want[j]), lot)
-        if want[j] == 0. and shares[j] == 0.: why[j] = 6
-
-# %% ../nbs/65_market/market.ipynb #2b15ce74
-@njit(cache=True)
-def _under(j, q, lot, most, why): # shares out of q ordered that the volume cap lets through
-    m = _whole(most[j], lot)
-    if q <= m: return q
-    why[j] = 5
-    return m if m > 0. else 0.
-
-@njit(cache=True)
-def _known(j, q, push, why): # q, or 0 where the impact is not known
-    if push[j] < np.inf: return q
-    why[j] = 7
-    return 0.
-
-# %% ../nbs/65_market/market.ipynb #453cac89
-@njit(cache=True)
-def _affordable(b, a, k): # q of q*a + k*q**1.5 = b
-    s = np.sqrt(b / a)
-    for _ in range(100):
-        d = ((a + k * s) * s * s - b) / ((2. * a + 3. * k * s) * s)
-        s -= d
-        if not abs(d) > 1e-15 * s: break
-    return s * s
-
-@njit(cache=True)
-def _given(traded, slip, got, paid, fill, push): # currency lost to the fill price
-    if push is None: return traded * slip
-    lost = 0.
-    for j in range(len(got)):
-        if got[j] != 0.: lost += abs(got[j]) * abs(paid[j] - fill[j])
-    return lost
-
-# %% ../nbs/65_market/market.ipynb #a6d4e41f
-@njit(cache=True)
-def _sell(cash, want, fill, why, got, paid, slip, com, lot, most, push):
-    traded, fees, need = 0., 0., 0.
-    for j in range(len(want)):
-        got[j], paid[j] = 0., np.nan
-        if want[j] == 0. or np.isnan(want[j]): continue
-        if np.isnan(fill[j]):
-            why[j] = 2
-            continue
-        q, slid = abs(want[j]), slip
-        if most is not None: q = _under(j, q, lot, most, why)
-        if push is not None:
-            q = _known(j, q, push, why)
-            if q > 0.: slid += push[j] * np.sqrt(q)
-        if want[j] > 0.: need += q * fill[j] * (1. + slid) * (1. + com)
-        elif q > 0.:
-            got[j], paid[j] = -q, fill[j] * (1. - min(slid, 1.))
-            sold = -got[j] * paid[j]
-            cash += sold - sold * com
-            traded -= got[j] * fill[j]
-            fees += sold * com
-    return cash, traded, fees, need
-
-# %% ../nbs/65_market/market.ipynb #822a5812
-@njit(cache=True)
-def _buy(cash, j, want, fill, why, got, paid, slip, com, lot, most, push):
-    q, p = want[j], fill[j] * (1. + slip)
-    if most is not None: q = _under(j, q, lot, most, why)
-    if push is not None:
-        q = _known(j, q, push, why)
-        if q > 0.: p = fill[j] * (1. + slip + push[j] * np.sqrt(q))
-    cost = q * p * (1. + com)
-    if cost > cash:
-        if cost > cash * (1. + 1e-9): why[j] = 3
-        if not cash > 0.: return cash
-        if push is None: q, cost = cash / (1. + com) / p, cash
-        else:
-            q = _whole(_affordable(cash / (1. + com) / fill[j], 1. + slip, push[j]), lot)
-            p = fill[j] * (1. + slip + push[j] * np.sqrt(q))
-            cost = min(q * p * (1. + com), cash) if lot > 0. else cash
-    if q > 0.: got[j], paid[j], cash = q, p, cash - cost
-    return cash
-
-# %% ../nbs/65_market/market.ipynb #014dbe6b
-@njit(cache=True)
-def _step(cash, shares, mark, w, px, fill, rates, want, value, why, got, paid, lot=0., most=None, push=None):
-    com, slip, borrow, year = rates
-    short, n = 0., len(w)
-    for j in range(n):
-        if shares[j] < 0.: short -= shares[j] * mark[j]
-    _wanted(cash, shares, mark, w, px, want, value, why)
-    if most is not None: _in_lots(shares, w, want, why, lot)
-    charge = short * borrow / year
-    cash, traded, fees, need = _sell(cash - charge, want, fill, why, got, paid, slip, com, lot, most, push)
-    order = np.argsort(value, kind='mergesort') if need > cash else np.arange(n)
-    for k in range(n):
-        j = order[k]
-        if want[j] > 0. and not np.isnan(fill[j]):
-            cash = _buy(cash, j, want, fill, why, got, paid, slip, com, lot, most, push)
-            traded += got[j] * fill[j]
-            if got[j] > 0.: fees += got[j] * paid[j] * com
-    shares += got
-    return cash, traded, fees, _given(traded, slip, got, paid, fill, push), charge
+REASONS = ('', 'no price at the decision', 'no price at the fill', 'out of cash', 'equity not positive',
+           'volume cap', 'less than one lot', 'no volatility or volume known')
 
 # %% ../nbs/65_market/market.ipynb #54f3030e
 @dataclass(frozen=True, eq=False)
@@ -215,12 +92,17 @@ class Fills:
 # %% ../nbs/65_market/market.ipynb #a82fef6c
 def _vector(x, n, what):
     a = np.ascontiguousarray(x, dtype=float)
-    if a.shape != (n,): raise BadData(f'step: {what} has shape {a.shape}, the account holds {n} symbols. Pass one number a symbol, in the order of the account.')
-    if np.isinf(a).any(): raise BadData(f'step: {what} has an infinite value at position {int(np.argmax(np.isinf(a)))}. Unknown is NaN.')
+    if a.shape != (n,):
+        raise BadData(f'step: {what} has shape {a.shape}, the account holds {n} symbols. '
+                      'Pass one number a symbol, in the order of the account.')
+    if np.isinf(a).any():
+        raise BadData(f'step: {what} has an infinite value at position {int(np.argmax(np.isinf(a)))}. Unknown is NaN.')
     return a
 
-def _limits(costs, sigma, adv, volume): # lot, most shares, price move of one share; arrays of one shape: what was not asked for stops nothing
-    with np.errstate(divide='ignore', invalid='ignore'): push = costs.impact * sigma / np.sqrt(adv) if costs.impact > 0 else np.zeros_like(volume)
+# lot, most shares, price move of one share; arrays of one shape: what was not asked for stops nothing
+def _limits(costs, sigma, adv, volume):
+    with np.errstate(divide='ignore', invalid='ignore'):
+        push = costs.impact * sigma / np.sqrt(adv) if costs.impact > 0 else np.zeros_like(volume)
     return float(costs.lot), (costs.volume_cap * volume if costs.volume_cap > 0 else np.full_like(volume, np.inf)), push
 
 # %% ../nbs/65_market/market.ipynb #b12e5fed
@@ -241,17 +123,21 @@ def step(
     tape: Tape | None = None, # needed where the costs have an impact or a volume cap
     year: float = SESSIONS, # rows a year, by which the borrowing fee is charged
 ) -> tuple[Account, Fills]: # the account after the fills, marked at the decision's prices
-    "Size on the decision row, trade at the next; `BadData` for other shapes or prices that are not positive, `BadParams` for a tape that is missing"
+    """Size on the decision row, trade at the next;
+    `BadData` for other shapes or prices that are not positive, `BadParams` for a tape that is missing"""
     n = len(account.shares)
     w, px, fill = _vector(target_w, n, 'target_w'), _vector(px_decide, n, 'px_decide'), _vector(px_fill, n, 'px_fill')
-    if (px <= 0).any() or (fill <= 0).any(): raise BadData('step: a price is not positive. Unknown is NaN; clean the bars with data.quality.clean.')
-    if costs.frictions and tape is None: raise BadParams(f'step: costs have {" and ".join(costs.frictions)}, and no tape came with them. Pass Tape(sigma, adv, volume).')
+    if (px <= 0).any() or (fill <= 0).any():
+        raise BadData('step: a price is not positive. Unknown is NaN; clean the bars with data.quality.clean.')
+    if costs.frictions and tape is None:
+        raise BadParams(f'step: costs have {" and ".join(costs.frictions)}, and no tape came with them. '
+                        'Pass Tape(sigma, adv, volume).')
     if costs.frictions: more = _limits(costs, *(_vector(getattr(tape, k), n, k) for k in ('sigma', 'adv', 'volume')))
     else: more = _limits(costs, None, None, w) if costs.lot else ()
     a, shares = account.marked(px), account.shares.astype(float)
     want, value, got, paid, why = *(np.empty(n) for _ in range(4)), np.zeros(n, np.int8)
     rates = (*costs.rates, float(year))
-    cash, *money = _step(float(a.cash), shares, a.mark, w, px, fill, rates, want, value, why, got, paid, *more)
+    cash, *money = step_row(float(a.cash), shares, a.mark, w, px, fill, rates, want, value, why, got, paid, *more)
     return Account(cash, shares, a.mark), Fills(got, paid, want, tuple(REASONS[i] for i in why), *money)
 
 # %% ../nbs/65_market/market.ipynb #6621b4cc
@@ -262,7 +148,8 @@ class Ledger:
     shares: pd.DataFrame # (T, N) held at the close
     fills: pd.DataFrame # (T, N) signed shares traded
     price: pd.DataFrame # (T, N) price paid, slippage included, commission not; NaN = no fill
-    unfilled: pd.DataFrame # indexed by the date of the failed fill: symbol wanted filled reason; wanted NaN = could not be sized
+    # indexed by the date of the failed fill: symbol wanted filled reason; wanted NaN = could not be sized
+    unfilled: pd.DataFrame
     start: pd.Timestamp # first row with a decided weight; NaT = none
     @property
     def equity(self): return self.book['equity'] # (T,) at the close, positions at their last known price
@@ -273,7 +160,8 @@ class Ledger:
     def known_by(self, cut): # arrays that `core.peeks` compares
         "Everything written at or before the cut"
         u = self.unfilled
-        return known((self.book, self.shares, self.fills, self.price, u[['wanted', 'filled']], u[['symbol', 'reason']]), cut)
+        return known((self.book, self.shares, self.fills, self.price, u[['wanted', 'filled']],
+                      u[['symbol', 'reason']]), cut)
 
 # %% ../nbs/65_market/market.ipynb #12a8ad9f
 BOOK = ('equity', 'cash', 'gross', 'traded', 'fees', 'slippage', 'borrow')
@@ -290,32 +178,12 @@ def as_ledger(
     "Arrays of an engine as a ledger"
     frame = lambda a: pd.DataFrame(a, weights.index, weights.columns, copy=False)
     i, j, want, got, why = (np.asarray(a, dtype=d) for a, d in zip(unfilled, (int, int, float, float, int)))
-    u = pd.DataFrame(dict(symbol=np.asarray(weights.columns, object)[j], wanted=want, filled=got, reason=np.array(REASONS, object)[why]),
-                     index=weights.index[i].rename('date'))
+    u = pd.DataFrame(dict(symbol=np.asarray(weights.columns, object)[j], wanted=want, filled=got,
+                          reason=np.array(REASONS, object)[why]), index=weights.index[i].rename('date'))
     decided = np.flatnonzero(weights.notna().to_numpy().any(1))
     start = weights.index[decided[0]] if len(decided) else pd.NaT
-    return Ledger(pd.DataFrame(book, weights.index, list(BOOK), copy=False), frame(shares), frame(fills), frame(price), u, start)
-
-# %% ../nbs/65_market/market.ipynb #41dd9bd9
-@njit(cache=True)
-def _row(a, t): return None if a is None else a[t]
-
-@njit(cache=True)
-def _simulate(w, close, fill, cash, rates, book, held, fills, price, want, why, lot=0., most=None, push=None):
-    (T, n), z = w.shape, np.zeros(5)
-    shares, mark, value = np.zeros(n), np.full(n, np.nan), np.empty(n)
-    for t in range(T):
-        z[:] = 0.
-        if t > 0:
-            cash, z[0], z[1], z[2], z[3] = _step(cash, shares, mark, w[t-1], close[t-1], fill[t], rates, want[t], value, why[t],
-                                                 fills[t], price[t], lot, _row(most, t), _row(push, t-1))
-        gross = 0.
-        for j in range(n):
-            held[t, j] = shares[j]
-            if not np.isnan(close[t, j]): mark[j] = close[t, j]
-            if shares[j] != 0.: gross += abs(shares[j]) * mark[j]
-        book[t, 0], book[t, 1], book[t, 2] = _worth(cash, shares, mark), cash, gross
-        book[t, 3:] = z[:4]
+    return Ledger(pd.DataFrame(book, weights.index, list(BOOK), copy=False), frame(shares), frame(fills),
+                  frame(price), u, start)
 
 # %% ../nbs/65_market/market.ipynb #fe6cec44
 def check_weights(
@@ -334,24 +202,30 @@ def check_weights(
     have, want = list(weights.columns), list(bars['Close'].columns)
     if have != want:
         odd = sorted(set(map(str, have)) ^ set(map(str, want)))[:3]
-        raise BadData(f"{who}: symbols differ from the bars ({', '.join(odd) or 'another order'}). Use weights[bars['Close'].columns].")
+        raise BadData(f"{who}: symbols differ from the bars ({', '.join(odd) or 'another order'}). "
+                      "Use weights[bars['Close'].columns].")
     return weights
 
 # %% ../nbs/65_market/market.ipynb #7476ae75
 def liquidity(
     bars: pd.DataFrame, # (T, F*N) with Volume in shares
     window: int = 21, # rows up to and including each row
-) -> pd.DataFrame: # (T, 2N) fields sigma (of daily returns) and adv (mean shares a day); NaN = fewer than half of the window known
+    # (T, 2N) fields sigma (of daily returns) and adv (mean shares a day); NaN = fewer than half of the window known
+) -> pd.DataFrame:
     "Trailing volatility and volume; `BadData` for bars without Volume"
-    if 'Volume' not in fields(bars): raise BadData(f"liquidity: no field Volume, found {', '.join(map(str, fields(bars)))}. Load bars with the shares traded.")
+    if 'Volume' not in fields(bars):
+        raise BadData(f"liquidity: no field Volume, found {', '.join(map(str, fields(bars)))}. "
+                      "Load bars with the shares traded.")
     past = lambda x: x.rolling(window, min_periods=max(window // 2, 2))
-    return pd.concat(dict(sigma=past(returns(bars)).std(), adv=past(bars['Volume']).mean()), axis=1, names=['field', 'symbol'])
+    return pd.concat(dict(sigma=past(returns(bars)).std(), adv=past(bars['Volume']).mean()), axis=1,
+                     names=['field', 'symbol'])
 
 # %% ../nbs/65_market/market.ipynb #a10a01e3
-def _market(bars, costs): # lot, most, push for `_simulate`
+def _market(bars, costs): # lot, most, push for `simulate_rows`
     if not costs.frictions: return _limits(costs, None, None, np.empty(bars['Close'].shape)) if costs.lot else ()
     if 'Volume' not in fields(bars):
-        raise BadParams(f"simulate: costs have {' and '.join(costs.frictions)}, the bars no field Volume ({', '.join(map(str, fields(bars)))}). Load the shares traded, or set both to 0.")
+        raise BadParams(f"simulate: costs have {' and '.join(costs.frictions)}, the bars no field Volume "
+                        f"({', '.join(map(str, fields(bars)))}). Load the shares traded, or set both to 0.")
     known, a = liquidity(bars, int(costs.window)), lambda x: np.ascontiguousarray(x, dtype=float)
     return _limits(costs, a(known['sigma']), a(known['adv']), a(bars['Volume']))
 
@@ -387,13 +261,15 @@ def simulate(
     >>> simulate(w, bars, Costs(commission=1e-3)).equity.iloc[-1]
     """
     check_weights(weights, bars)
-    if not isinstance(costs, Costs): raise BadParams(f'simulate: costs is a {type(costs).__name__}. Pass market.Costs(commission=..., slippage=...).')
+    if not isinstance(costs, Costs):
+        raise BadParams(f'simulate: costs is a {type(costs).__name__}. '
+                        'Pass market.Costs(commission=..., slippage=...).')
     w, close, fill = (np.ascontiguousarray(x, dtype=float) for x in (weights, bars['Close'], fill_price(bars)))
     book, why = np.empty((len(w), len(BOOK))), np.zeros(w.shape, np.int8)
     held, fills, price, want = np.empty(w.shape), np.zeros(w.shape), np.full(w.shape, np.nan), np.empty(w.shape)
     rates = (*costs.rates, float(rows_a_year(bars.index) if year is None else year))
     start = open_account(w.shape[1], cash).cash
-    _simulate(w, close, fill, start, rates, book, held, fills, price, want, why, *_market(bars, costs))
+    simulate_rows(w, close, fill, start, rates, book, held, fills, price, want, why, *_market(bars, costs))
     i, j = np.nonzero(why)
     return as_ledger(weights, book, held, fills, price, (i, j, want[i, j], fills[i, j], why[i, j]))
 
@@ -406,7 +282,8 @@ def stranded(
     px, s = bars['Close'], ledger.shares.iloc[-1]
     px = px[s.index[(s != 0) & px.iloc[-1].isna()]]
     last = px.ffill().iloc[-1]
-    return pd.DataFrame(dict(shares=s[px.columns], last_date=px.apply(lambda p: p.last_valid_index()), last_price=last, value=last * s[px.columns]))
+    return pd.DataFrame(dict(shares=s[px.columns], last_date=px.apply(lambda p: p.last_valid_index()),
+                             last_price=last, value=last * s[px.columns]))
 
 # %% ../nbs/65_market/market.ipynb #0c09f19a
 def orders_for_tomorrow(
@@ -417,11 +294,28 @@ def orders_for_tomorrow(
 ) -> pd.DataFrame: # a row a symbol: asof weight close held target order (shares) value (currency) note
     "Orders that the last row's weights ask for at the next open; NaN order = cannot be sized, with a note"
     check_weights(weights, bars)
-    if not ledger.equity.index.equals(bars.index): raise BadData('orders_for_tomorrow: the ledger covers other rows than the bars. Simulate these bars first.')
+    if not ledger.equity.index.equals(bars.index):
+        raise BadData('orders_for_tomorrow: the ledger covers other rows than the bars. Simulate these bars first.')
     w, px, held = (np.ascontiguousarray(x.iloc[-1], dtype=float) for x in (weights, bars['Close'], ledger.shares))
-    mark, want, value, why = np.ascontiguousarray(bars['Close'].ffill().iloc[-1]), np.empty(len(w)), np.empty(len(w)), np.zeros(len(w), np.int8)
-    _wanted(float(ledger.cash.iloc[-1]), held, mark, w, px, want, value, why)
-    if costs.lot: _in_lots(held, w, want, why, float(costs.lot))
+    mark, want, value, why = (np.ascontiguousarray(bars['Close'].ffill().iloc[-1]), np.empty(len(w)),
+                              np.empty(len(w)), np.zeros(len(w), np.int8))
+    wanted_shares(float(ledger.cash.iloc[-1]), held, mark, w, px, want, value, why)
+    if costs.lot: in_lots(held, w, want, why, float(costs.lot))
     note = np.where(np.isnan(w), 'hold: no weight', np.array(REASONS, object)[why])
-    cols = dict(asof=bars.index[-1], weight=w, close=px, held=held, target=held + want, order=want, value=np.where(why == 0, value, np.nan), note=note)
+    cols = dict(asof=bars.index[-1], weight=w, close=px, held=held, target=held + want, order=want,
+                value=np.where(why == 0, value, np.nan), note=note)
     return pd.DataFrame(cols, index=weights.columns)
+
+# %% ../nbs/65_market/market.ipynb #d5278b28
+@cost_model('linear', about='commission and slippage in proportion to the notional')
+def linear_costs(bundle, *, commission_bp: float = 5., slippage_bp: float = 5., borrow_bp: float = 0.,
+                 lot: float = 0., volume_cap: float = 0.):
+    "`Costs` of fixed rates"
+    return Costs(commission_bp / 1e4, slippage_bp / 1e4, borrow_bp / 1e4, lot=lot, volume_cap=volume_cap)
+
+@cost_model('square_root', needs=('bars.Volume',),
+            about='fixed rates, and an impact by the square root of the share of the volume')
+def square_root_costs(bundle, *, commission_bp: float = 5., slippage_bp: float = 5., borrow_bp: float = 0.,
+                      lot: float = 0., impact: float = 1., volume_cap: float = .1, window: int = 21):
+    "`Costs` with square-root impact and a cap by volume"
+    return Costs(commission_bp / 1e4, slippage_bp / 1e4, borrow_bp / 1e4, impact, lot, volume_cap, window)

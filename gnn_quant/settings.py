@@ -17,15 +17,18 @@ from .core import BadSettings
 # %% ../nbs/00_base/settings.ipynb #f8d4cdb6
 class Settings(BaseSettings):
     "Where things are and what trading costs; `BadSettings` for a value or a name that cannot be used"
-    model_config = SettingsConfigDict(env_prefix='GNNQ_', frozen=True, extra='ignore', env_ignore_empty=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(env_prefix='GNNQ_', frozen=True, extra='ignore', env_ignore_empty=True,
+                                      allow_inf_nan=False)
     environment: Literal['dev', 'test', 'prod'] = Field('dev', description='dev, test or prod')
     data_dir: Path = Field(Path('data'), description='a folder; relative to the working folder')
     reports_dir: Path = Field(Path('reports'), description='a folder; relative to the working folder')
     notebooks_dir: Path = Field(Path('nbs/runs'), description='the folder of the run notebooks')
     source: str = Field('us20', min_length=1, description="a data set by name, or a folder of CSV or Parquet files")
     seed: int = Field(0, ge=0, lt=2**32, description='a whole number in 0 .. 2**32-1')
-    commission: float = Field(5e-4, ge=0, le=.1, description='a fraction of the traded value in 0 .. 0.1; five basis points are 0.0005')
-    slippage: float = Field(5e-4, ge=0, le=.1, description='a fraction of the traded value in 0 .. 0.1; five basis points are 0.0005')
+    commission: float = Field(
+        5e-4, ge=0, le=.1, description='a fraction of the traded value in 0 .. 0.1; five basis points are 0.0005')
+    slippage: float = Field(5e-4, ge=0, le=.1,
+                            description='a fraction of the traded value in 0 .. 0.1; five basis points are 0.0005')
     threads: int = Field(1, ge=1, le=1024, description='a whole number in 1 .. 1024')
 
     def __init__(self, **kw):
@@ -43,7 +46,8 @@ def _refuse_unknown(names, where, prefix='GNNQ_'):
         up = n.upper() if prefix else n
         if not up.startswith(prefix) or up in known or up in OTHERS: continue
         near = difflib.get_close_matches(up, known, n=1, cutoff=0)[0]
-        raise BadSettings(f'settings: {n}: no such setting (set by {where}). Did you mean {near}? Known: {", ".join(known)}.')
+        raise BadSettings(f'settings: {n}: no such setting (set by {where}). '
+                          f'Did you mean {near}? Known: {", ".join(known)}.')
 
 # %% ../nbs/00_base/settings.ipynb #718b6c51
 def _explain(e, kw):
@@ -66,19 +70,24 @@ def load_settings(
     overrides, shared = {k: v for k, v in overrides.items() if v is not None}, Path(folder) / '.env'
     env = _environment(overrides, _read_env(shared))
     own = Path(folder) / f'.env.{env}'
-    for names, where in ((os.environ, 'the environment'), (_read_env(shared), shared.name), (_read_env(own), own.name)): _refuse_unknown(names, where)
+    for names, where in ((os.environ, 'the environment'), (_read_env(shared), shared.name), (_read_env(own), own.name)):
+        _refuse_unknown(names, where)
     said = {k.upper(): v for k, v in _read_env(own).items()}.get('GNNQ_ENVIRONMENT') or env
-    if said != env: raise BadSettings(f'settings: GNNQ_ENVIRONMENT={said!r} in {own.name}. Remove it there: the file is read only for {env!r}.')
+    if said != env:
+        raise BadSettings(f'settings: GNNQ_ENVIRONMENT={said!r} in {own.name}. '
+                          f'Remove it there: the file is read only for {env!r}.')
     return _checked(Settings(_env_file=(shared, own), _env_file_encoding='utf-8', **overrides))
 
 # %% ../nbs/00_base/settings.ipynb #6d766f25
 def _read_env(path):
     if not path.is_file(): return {}
     try: return dict(dotenv_values(path, encoding='utf-8'))
-    except (OSError, UnicodeDecodeError) as e: raise BadSettings(f'settings: {path.name}: cannot be read ({e}). Make it readable UTF-8 text.') from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise BadSettings(f'settings: {path.name}: cannot be read ({e}). Make it readable UTF-8 text.') from e
 
 # %% ../nbs/00_base/settings.ipynb #2f48df0d
 def _checked(s):
     if s.environment == 'prod' and s.source == 'toy':
-        raise BadSettings("settings: GNNQ_SOURCE='toy' with GNNQ_ENVIRONMENT='prod': the toy market is simulated. Name a source of real prices.")
+        raise BadSettings("settings: GNNQ_SOURCE='toy' with GNNQ_ENVIRONMENT='prod': the toy market is simulated. "
+                          "Name a source of real prices.")
     return s

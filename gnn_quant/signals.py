@@ -56,11 +56,13 @@ def hit_rate(
     least: int = 60, # of them with a call of that kind; fewer gives NaN
 ) -> pd.DataFrame: # (T, N) in [0, 1]; NaN = no call, or not yet enough outcomes
     "Measured share of right calls of the same side, from labels known at each row"
-    if not 1 <= least <= window: raise BadParams(f'signals: least={least} with window={window}. Ask for 1 to {window} resolved rows.')
+    if not 1 <= least <= window:
+        raise BadParams(f'signals: least={least} with window={window}. Ask for 1 to {window} resolved rows.')
     right, out = right_calls(side, y), pd.DataFrame(np.nan, side.index, side.columns)
     for b in (1, -1):
         calls = right.where(side == b)
-        day = pd.DataFrame(dict(hits=calls.sum(axis=1), calls=calls.count(axis=1), rows=calls.notna().any(axis=1).astype(float)))
+        day = pd.DataFrame(dict(hits=calls.sum(axis=1), calls=calls.count(axis=1),
+                                rows=calls.notna().any(axis=1).astype(float)))
         past = day.shift(y.span).rolling(window, min_periods=1).sum()
         share = (past['hits'] / past['calls']).where(past['rows'] >= least)
         out = out.mask(side == b, share, axis=0)
@@ -80,8 +82,12 @@ FIELDS = ('score', 'confidence', 'side', 'size', 'risk_level')
 
 # %% ../nbs/50_signals/signals.ipynb #4ed19566
 def _same_grid(a, b, who, other):
-    if not a.index.equals(b.index): raise BadData(f'signals: {who} has {len(a)} rows, {other} {len(b)}, not the same dates. Use .reindex({other}.index).')
-    if list(a.columns) != list(b.columns): raise BadData(f'signals: {who} and {other} list different symbols or another order. Select the same columns from both.')
+    if not a.index.equals(b.index):
+        raise BadData(f'signals: {who} has {len(a)} rows, {other} {len(b)}, not the same dates. '
+                      f'Use .reindex({other}.index).')
+    if list(a.columns) != list(b.columns):
+        raise BadData(f'signals: {who} and {other} list different symbols or another order. '
+                      'Select the same columns from both.')
 
 # %% ../nbs/50_signals/signals.ipynb #5b1d1f75
 def make_signals(
@@ -123,11 +129,13 @@ def signals_on(
     if lacks: raise BadData(f"signals: no field {lacks[0]}. Pass a frame from make_signals.")
     t = pd.Timestamp(date)
     if t not in frame.index:
-        raise BadData(f'signals: {t:%Y-%m-%d} is no row; rows run from {frame.index[0]:%Y-%m-%d} to {frame.index[-1]:%Y-%m-%d}. Pick a session among them.')
+        raise BadData(f'signals: {t:%Y-%m-%d} is no row; rows run from {frame.index[0]:%Y-%m-%d} to '
+                      f'{frame.index[-1]:%Y-%m-%d}. Pick a session among them.')
     day = frame.loc[t].unstack('field')
     day = day[day['score'].notna()].sort_values('score', ascending=False, kind='stable')
     level = lambda v: None if np.isnan(v) else int(v)
-    return [TradingSignal(t, s, float(r['score']), float(r['confidence']), int(r['side']), float(r['size']), level(r['risk_level'])) for s, r in day.iterrows()]
+    return [TradingSignal(t, s, float(r['score']), float(r['confidence']), int(r['side']), float(r['size']),
+                          level(r['risk_level'])) for s, r in day.iterrows()]
 
 # %% ../nbs/50_signals/signals.ipynb #e274e93d
 def latest(
@@ -135,5 +143,6 @@ def latest(
 ) -> list[TradingSignal]: # best score first
     "The signals of the last row that has any; `BadData` where no row has"
     rows = frame.index[frame['score'].notna().any(axis=1)]
-    if not len(rows): raise BadData(f'signals: none of {len(frame)} rows has a score. Check the folds that made the scores.')
+    if not len(rows):
+        raise BadData(f'signals: none of {len(frame)} rows has a score. Check the folds that made the scores.')
     return signals_on(frame, rows[-1])

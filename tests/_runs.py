@@ -21,9 +21,12 @@ def write(folder, name, *cells, metadata=None):
     out = []
     for i, source in enumerate(cells):
         if source.startswith('#md '): out.append(dict(cell_type='markdown', id=f'c{i}', source=source[4:], metadata={}))
-        else: out.append(dict(cell_type='code', id=f'c{i}', source=source, outputs=[], execution_count=None, metadata=dict(tags=['parameters']) if i == 0 else {}))
+        else:
+            out.append(dict(cell_type='code', id=f'c{i}', source=source, outputs=[], execution_count=None,
+                            metadata=dict(tags=['parameters']) if i == 0 else {}))
     path = folder / f'{name}.ipynb'
-    path.write_text(json.dumps(dict(cells=out, metadata=metadata or {}, nbformat=4, nbformat_minor=5)), encoding='utf-8')
+    path.write_text(json.dumps(dict(cells=out, metadata=metadata or {}, nbformat=4, nbformat_minor=5)),
+                    encoding='utf-8')
     return path
 
 
@@ -32,10 +35,13 @@ FINISH = "from gnn_quant.runs.workbench import finish\nfinish(run_dir, '2020-01-
 
 def killed(name, params, s, when, seconds=120):
     "A run in another process that is killed as soon as `when(its folder)` holds"
-    code = f'from pathlib import Path, PosixPath\nfrom gnn_quant.settings import Settings\nfrom gnn_quant.runs.engine import run\nrun({name!r}, {params!r}, Settings(**{s.model_dump()!r}), quiet=True)'
+    code = ('from pathlib import Path, PosixPath\nfrom gnn_quant.settings import Settings\nfrom '
+            f'gnn_quant.runs.engine import run\nrun({name!r}, {params!r}, Settings(**{s.model_dump()!r}), '
+            'quiet=True)')
     before, end = {r.id for r in list_runs(s)}, time.monotonic() + seconds
     p = subprocess.Popen([sys.executable, '-c', code])
-    while not (new := [r for r in list_runs(s, name) if r.id not in before]) or not (new[0].path / 'progress.log').is_file() or not when(new[0].path):
+    while (not (new := [r for r in list_runs(s, name) if r.id not in before])
+           or not (new[0].path / 'progress.log').is_file() or not when(new[0].path)):
         assert p.poll() is None and time.monotonic() < end, 'the run ended before it could be killed'
         time.sleep(.02)
     p.kill()

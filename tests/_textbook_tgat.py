@@ -1,4 +1,5 @@
-"TGAT for links as a textbook has it: PyG's TransformerConv over the sampled neighbourhoods, every neighbour asked anew, nothing left out"
+"""TGAT for links as a textbook has it:
+PyG's TransformerConv over the sampled neighbourhoods, every neighbour asked anew, nothing left out"""
 import numpy as np
 import torch
 from torch import nn
@@ -11,7 +12,8 @@ class TextbookLayer(nn.Module):
     def __init__(self, width, time_dim, heads, dropout):
         super().__init__()
         d = width + time_dim
-        self.conv = TransformerConv((d + width, d), d // heads, heads=heads, dropout=dropout, root_weight=False, bias=True)
+        self.conv = TransformerConv((d + width, d), d // heads, heads=heads, dropout=dropout, root_weight=False,
+                                    bias=True)
         self.mix, self.norm, self.dropout = nn.Linear(d, d), nn.LayerNorm(d), dropout
         self.first, self.second = nn.Linear(d + width, width), nn.Linear(width, width)
 
@@ -43,10 +45,13 @@ class Textbook(nn.Module):
         there = self.embed(near.nbr[near.mask], near.t[near.mask], layer - 1)
         age = torch.from_numpy((near.age[near.mask] / 1e9).astype(np.float32))
         age = torch.cos(age.unsqueeze(-1) * self.omega + self.phi)
-        return self.layers[layer - 1](own, torch.cos(self.phi), there, self.msg[torch.from_numpy(near.event[near.mask])], age, torch.from_numpy(to), x)
+        return self.layers[layer - 1](own, torch.cos(self.phi), there,
+                                      self.msg[torch.from_numpy(near.event[near.mask])], age, torch.from_numpy(to),
+                                      x)
 
     def forward(self, src, dst, false, t):
-        "Logits of contacts and strangers; sources are asked with the contacts and again with the strangers, as the public codes do"
+        """Logits of contacts and strangers;
+        sources are asked with the contacts and again with the strangers, as the public codes do"""
         out = []
         for other in (dst, false):
             a, b = self.embed(np.r_[src, other], np.r_[t, t], len(self.layers)).chunk(2)
@@ -63,11 +68,16 @@ def pairs(net, book):
         state = torch.arange(width if i else d_node)
         tail = torch.arange(width, d)
         key = torch.cat([state, width + torch.arange(d_msg), tail + width])
-        out += [(f'{i} w_q', a.w_q, b.conv.lin_query.weight, torch.cat([state, tail])), (f'{i} w_k', a.w_k, b.conv.lin_key.weight, key),
-                (f'{i} w_v', a.w_v, b.conv.lin_value.weight, key), (f'{i} w_1', a.w_1, b.first.weight, torch.cat([torch.arange(d), d + torch.arange(d_node)]))]
-        out += [(f'{i} {k}', x, y, None) for k, x, y in (('mix', a.mix.weight, b.mix.weight), ('mix bias', a.mix.bias, b.mix.bias), ('norm', a.norm.weight, b.norm.weight),
-                ('norm bias', a.norm.bias, b.norm.bias), ('b_1', a.b_1, b.first.bias), ('w_2', a.merge.weight, b.second.weight), ('b_2', a.merge.bias, b.second.bias))]
-    return out + [(f'decide {k}', x, y, None) for (k, x), y in zip(net.decide.named_parameters(), book.decide.parameters())]
+        out += [(f'{i} w_q', a.w_q, b.conv.lin_query.weight, torch.cat([state, tail])),
+                (f'{i} w_k', a.w_k, b.conv.lin_key.weight, key), (f'{i} w_v', a.w_v, b.conv.lin_value.weight, key),
+                (f'{i} w_1', a.w_1, b.first.weight, torch.cat([torch.arange(d), d + torch.arange(d_node)]))]
+        out += [(f'{i} {k}', x, y, None)
+                for k, x, y in (('mix', a.mix.weight, b.mix.weight), ('mix bias', a.mix.bias, b.mix.bias),
+                                ('norm', a.norm.weight, b.norm.weight), ('norm bias', a.norm.bias, b.norm.bias),
+                                ('b_1', a.b_1, b.first.bias), ('w_2', a.merge.weight, b.second.weight),
+                                ('b_2', a.merge.bias, b.second.bias))]
+    return out + [(f'decide {k}', x, y, None)
+                  for (k, x), y in zip(net.decide.named_parameters(), book.decide.parameters())]
 
 
 def textbook_of(net, nodes, edges, index):
@@ -98,5 +108,6 @@ def gaps(net, book, batch):
         both.append((loss.detach(), torch.cat(logits).detach()))
     gap = lambda a, b: float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
     out = dict(loss=gap(both[0][0], both[1][0]), logits=gap(both[0][1], both[1][1]))
-    for name, a, b, columns in pairs(net, book): out[name] = gap(a.grad, (b.grad if columns is None else b.grad[:, columns]).view_as(a))
+    for name, a, b, columns in pairs(net, book):
+        out[name] = gap(a.grad, (b.grad if columns is None else b.grad[:, columns]).view_as(a))
     return out

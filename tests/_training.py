@@ -11,7 +11,8 @@ from gnn_quant.training import loop as train
 from gnn_quant.training.losses import ic_loss
 from gnn_quant.training.loop import Schedule, fit_network, steady
 
-# a minute lasts so many seconds; where the process dies: (epoch, step), step -1 in the verdict; what the file then holds: epochs, steps
+# a minute lasts so many seconds; where the process dies: (epoch, step), step -1 in the verdict; what the file then
+# holds: epochs, steps
 KILLS = [(60., (1, -1), 1, 0), (60., (2, 3), 2, 0), (0., (0, 3), 0, 3), (0., (2, 0), 2, 0), (0., (2, 4), 2, 4)]
 
 
@@ -26,7 +27,8 @@ def small_fit(checkpoint=None, kill_at=None, x=None, label=None, dropout=.3, tel
     data, truth, mask = problem()
     data, truth = data if x is None else x, truth if label is None else label
     with steady(3):
-        net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Dropout(dropout), torch.nn.Linear(8, 1))
+        net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Dropout(dropout),
+                                  torch.nn.Linear(8, 1))
         at = dict(epoch=0, step=0)
         def die(step):
             if kill_at == (at['epoch'], step): os.kill(os.getpid(), signal.SIGKILL)
@@ -39,7 +41,9 @@ def small_fit(checkpoint=None, kill_at=None, x=None, label=None, dropout=.3, tel
             die(at['step'])
             at['step'] += 1
             return ic_loss(net(data[rows]).squeeze(-1), truth[rows], mask[rows])
-        history = fit_network(net, loss_of, verdict, np.arange(40), Schedule(**dict(epochs=4, patience=4, batch_rows=8) | how), checkpoint=checkpoint, progress=tell)
+        history = fit_network(net, loss_of, verdict, np.arange(40),
+                              Schedule(**dict(epochs=4, patience=4, batch_rows=8) | how), checkpoint=checkpoint,
+                              progress=tell)
     return net, history
 
 
@@ -56,6 +60,8 @@ def die_everywhere():
 
 def run_and_die(folder):
     "`die_everywhere` in a fresh interpreter"
-    code = f'import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom _training import die_everywhere\ndie_everywhere()'
-    done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True, env=os.environ | dict(PYTHONPATH=str(Path(__file__).parents[1])))
+    code = ('import sys\nsys.path.insert(0, '
+            f'{str(Path(__file__).parent)!r})\nfrom _training import die_everywhere\ndie_everywhere()')
+    done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True,
+                          env=os.environ | dict(PYTHONPATH=str(Path(__file__).parents[1])))
     assert done.returncode == 0, done.stderr[-1500:]

@@ -1,7 +1,8 @@
 import os
 from pathlib import Path
 
-for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(name, '1')
+for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'):
+    os.environ.setdefault(name, '1')
 os.environ.setdefault('JUPYTER_PLATFORM_DIRS', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
@@ -20,7 +21,8 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'services: needs a server (PostgreSQL, Redis, MLflow, ...); run with --services')
 
 
-def pytest_addoption(parser): parser.addoption('--services', action='store_true', help='run the tests that need servers')
+def pytest_addoption(parser):
+    parser.addoption('--services', action='store_true', help='run the tests that need servers')
 
 
 def pytest_collection_modifyitems(config, items):
@@ -48,7 +50,8 @@ def clean_environment(monkeypatch):
 def tmp_settings(tmp_path):
     "Settings whose folders are all temporary"
     from gnn_quant.settings import Settings
-    return Settings(environment='test', data_dir=tmp_path / 'data', reports_dir=tmp_path / 'reports', notebooks_dir=ROOT / 'nbs/runs', source='toy')
+    return Settings(environment='test', data_dir=tmp_path / 'data', reports_dir=tmp_path / 'reports',
+                    notebooks_dir=ROOT / 'nbs/runs', source='toy')
 
 
 @pytest.fixture(scope='session')

@@ -9,14 +9,15 @@ from gnn_quant.models.layers import attention
 from gnn_quant.kernels import attention as kernel
 from gnn_quant.models.layers.attention import TemporalAttention, fusable, joined
 from gnn_quant.kernels.attention import FusedAttention, cuts_of, each
-from gnn_quant.kernels.simd_nn import exp_below, load, store
+from gnn_quant.kernels.simd_nn import exp_below, load_lanes, store
 
 NAMES = 'q h tie w_q w_k w_v'.split()
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def case(n=9, p=7, k=5, dq=4, dh=6, dt=3, d=3, heads=2, real=.7, seed=0, dtype=torch.float32):
-    "A layer, and what it is asked: positions outside the states, NaN and infinity stand wherever the mask says nobody looks"
+    """A layer, and what it is asked:
+    positions outside the states, NaN and infinity stand wherever the mask says nobody looks"""
     g = torch.Generator().manual_seed(seed)
     draw = lambda *s: torch.randn(*s, generator=g, dtype=torch.float64).to(dtype)
     layer = TemporalAttention(dq, dh + dt, heads * d, heads).to(dtype)
@@ -59,8 +60,10 @@ def grads(layer, q, h, nbr, tie, mask, how, goals):
     a, b, c = leaves
     out, w = how(layer, a, b, nbr, c, mask)
     nothing = 0 * sum(x.sum() for x in leaves)
-    g = torch.autograd.grad((out * goals[0]).sum() + (w * goals[1]).sum() + nothing, [*leaves, *layer.parameters()], allow_unused=True)
-    return [out.detach(), w.detach(), *(torch.zeros_like(x) if y is None else y for x, y in zip([*leaves, *layer.parameters()], g))]
+    g = torch.autograd.grad((out * goals[0]).sum() + (w * goals[1]).sum() + nothing, [*leaves, *layer.parameters()],
+                            allow_unused=True)
+    return [out.detach(), w.detach(),
+            *(torch.zeros_like(x) if y is None else y for x, y in zip([*leaves, *layer.parameters()], g))]
 
 
 def fused(layer, q, h, nbr, tie, mask): return layer.gather(q, h, nbr, tie, mask, weights=True)
@@ -70,11 +73,14 @@ def close(ours, exact, tol=5e-6):
     "Within a few last bits of a 32-bit sum: a weight's gradient adds over questions, and much of it cancels"
     for name, a, b in zip(['answer', 'weights', *NAMES], ours, exact):
         assert a.shape == b.shape and not a.isnan().any(), name
-        if b.numel(): assert float((a - b).abs().max()) <= tol * max(1., float(b.abs().max())), (name, float((a - b).abs().max()))
+        if b.numel():
+            assert float((a - b).abs().max()) <= tol * max(1., float(b.abs().max())), (name, float((a - b).abs().max()))
 
 
-SHAPES = st.fixed_dictionaries(dict(n=st.integers(1, 40), p=st.integers(1, 30), k=st.integers(1, 37), dq=st.integers(1, 20), dh=st.integers(0, 35), dt=st.integers(0, 20),
-                                    d=st.integers(1, 19), heads=st.integers(1, 5), real=st.sampled_from([0., .3, .8, 1.]), seed=st.integers(0, 99)))
+SHAPES = st.fixed_dictionaries(dict(n=st.integers(1, 40), p=st.integers(1, 30), k=st.integers(1, 37),
+                                    dq=st.integers(1, 20), dh=st.integers(0, 35), dt=st.integers(0, 20),
+                                    d=st.integers(1, 19), heads=st.integers(1, 5),
+                                    real=st.sampled_from([0., .3, .8, 1.]), seed=st.integers(0, 99)))
 
 
 @SLOW
@@ -82,7 +88,8 @@ SHAPES = st.fixed_dictionaries(dict(n=st.integers(1, 40), p=st.integers(1, 30), 
 def test_the_kernel_is_the_double_loop_at_any_shape(shape):
     layer, q, h, nbr, tie, mask = case(**shape)
     g = torch.Generator().manual_seed(1)
-    goals = torch.randn(len(q), len(layer.w_q), generator=g), torch.randn(len(q), layer.heads, nbr.shape[1], generator=g)
+    goals = (torch.randn(len(q), len(layer.w_q), generator=g),
+             torch.randn(len(q), layer.heads, nbr.shape[1], generator=g))
     assert fusable(q, h, tie, *layer.parameters())
     big = double(layer, q, h, tie)
     exact = grads(big[0], big[1], big[2], nbr, big[3].nan_to_num(), mask, naive, [x.double() for x in goals])
@@ -117,13 +124,15 @@ def test_gather_is_forward_of_the_joined_rows():
         want, a = layer(q, joined(h, nbr, tie, mask), mask, weights=True)
         got, b = layer.gather(q, h, nbr, tie, mask, weights=True)
         tol = dict(rtol=1e-6, atol=1e-6) if dtype == torch.float32 else dict(rtol=1e-13, atol=1e-13)
-        assert torch.allclose(got, want, **tol) and torch.allclose(a, b, **tol) and torch.equal(layer.gather(q, h, nbr, tie, mask), got)
+        assert (torch.allclose(got, want, **tol) and torch.allclose(a, b, **tol)
+                and torch.equal(layer.gather(q, h, nbr, tie, mask), got))
 
 
 def test_gradcheck_of_the_torch_path_in_64_bits():
     layer, q, h, nbr, tie, mask = case(n=4, p=5, k=3, dq=2, dh=2, dt=2, d=2, dtype=torch.float64)
     leaves = [x.requires_grad_() for x in (q, h, tie)]
-    assert torch.autograd.gradcheck(lambda q, h, t, *w: layer.gather(q, h, nbr, t, mask, weights=True), (*leaves, *layer.parameters()))
+    assert torch.autograd.gradcheck(lambda q, h, t, *w: layer.gather(q, h, nbr, t, mask, weights=True),
+                                    (*leaves, *layer.parameters()))
 
 
 @pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
@@ -152,10 +161,12 @@ def test_a_broken_state_that_is_looked_at_breaks_exactly_its_questions():
     out, a = layer.gather(*leaves[:1], h, nbr, leaves[1], mask, weights=True)
     assert hit.any() and not hit.all() and out[hit].isnan().all() and out[~hit].isfinite().all()
     for loss in (out.sum(), a.sum(), out.sum() + a.sum()):
-        for g in torch.autograd.grad(loss, leaves, retain_graph=True): assert g[hit].isnan().any() and g[~hit].isfinite().all()
+        for g in torch.autograd.grad(loss, leaves, retain_graph=True):
+            assert g[hit].isnan().any() and g[~hit].isfinite().all()
 
 
-@pytest.mark.parametrize('shape', [dict(n=0), dict(k=0), dict(p=0), dict(p=0, n=0), dict(real=0.), dict(dt=0), dict(dh=0), dict(n=1, k=1, p=1)])
+@pytest.mark.parametrize('shape', [dict(n=0), dict(k=0), dict(p=0), dict(p=0, n=0), dict(real=0.), dict(dt=0),
+                                   dict(dh=0), dict(n=1, k=1, p=1)])
 def test_the_empty_and_the_smallest(shape):
     layer, q, h, nbr, tie, mask = case(**shape)
     leaves = [x.nan_to_num().requires_grad_() for x in (q, h, tie)]
@@ -184,7 +195,8 @@ def test_layout_in_memory_does_not_matter():
         out, a = layer.gather(leaves[0], leaves[1], f(nbr), leaves[2], f(mask), weights=True)
         g = torch.autograd.grad((out * goals[0]).sum() + (a * goals[1]).sum(), [*leaves, *layer.parameters()])
         assert all(torch.equal(x, y) for x, y in zip(plain, [out, a, *g]))
-    with torch.no_grad(): assert torch.equal(layer.gather(strange(q), turned(h), strange(nbr), turned(tie), strange(mask)), plain[0])
+    with torch.no_grad():
+        assert torch.equal(layer.gather(strange(q), turned(h), strange(nbr), turned(tie), strange(mask)), plain[0])
     one = q[:1].expand(10, 4)
     assert torch.equal(layer.gather(one, h, nbr, tie, mask), layer.gather(one.contiguous(), h, nbr, tie, mask))
 
@@ -215,7 +227,8 @@ def test_the_gradients_of_many_questions_are_added_up():
     goals = torch.randn(333, 6), torch.randn(333, 2, 7)
     assert len(cuts_of(333)) > 3
     big = double(layer, q, h, tie)
-    close(grads(layer, q, h, nbr, tie, mask, fused, goals), grads(*big[:3], nbr, big[3], mask, fused, [x.double() for x in goals]), 1e-5)
+    close(grads(layer, q, h, nbr, tie, mask, fused, goals),
+          grads(*big[:3], nbr, big[3], mask, fused, [x.double() for x in goals]), 1e-5)
 
 
 def test_a_loss_may_be_over_the_weights_alone():
@@ -225,7 +238,8 @@ def test_a_loss_may_be_over_the_weights_alone():
     big = double(layer, *leaves)
     exact = [x.requires_grad_() for x in big[1:]]
     ours, want = torch.autograd.grad(ask(layer, *leaves), leaves), torch.autograd.grad(ask(big[0], *exact), exact)
-    assert all((a - b).abs().max() < 5e-6 * max(1., float(b.abs().max())) for a, b in zip(ours, want)) and any(a.abs().max() > .01 for a in ours)
+    assert (all((a - b).abs().max() < 5e-6 * max(1., float(b.abs().max())) for a, b in zip(ours, want))
+            and any(a.abs().max() > .01 for a in ours))
 
 
 def test_a_second_derivative_is_refused_not_wrong():
@@ -236,7 +250,7 @@ def test_a_second_derivative_is_refused_not_wrong():
 
 @numba.njit
 def exp16(x, most, out):
-    for i in range(0, len(x), 16): store(out, i, exp_below(load(x, i), most))
+    for i in range(0, len(x), 16): store(out, i, exp_below(load_lanes(x, i), most))
 
 
 def test_the_exponential_is_numpys_down_to_the_smallest_and_zero_below():
@@ -287,7 +301,8 @@ def test_a_neighbour_met_twice_counts_twice():
     layer, q, h, nbr, tie, mask = case(n=1, p=1, k=4, dt=0, real=1.)
     goals = torch.randn(1, 6), torch.randn(1, 2, 4)
     out, a, _, g_h, *_ = grads(layer, q, h, nbr, tie, mask, fused, goals)
-    assert torch.allclose(a, torch.full((1, 2, 4), .25)) and torch.allclose(out, layer.gather(q, h, nbr[:, :1], None, mask[:, :1]), atol=1e-6)
+    assert (torch.allclose(a, torch.full((1, 2, 4), .25))
+            and torch.allclose(out, layer.gather(q, h, nbr[:, :1], None, mask[:, :1]), atol=1e-6))
     big = double(layer, q, h, tie)
     close([g_h], [grads(*big[:3], nbr, big[3], mask, naive, [x.double() for x in goals])[3]])
 
@@ -311,7 +326,8 @@ def test_without_gradients_nothing_is_kept():
     assert out.grad_fn is None and a.numel() == 0
     with torch.inference_mode(): assert torch.equal(layer.gather(q, h, nbr, tie, mask), out)
     saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.shape) or x, lambda x: x): layer.gather(q, h, nbr, tie, mask)
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.shape) or x, lambda x: x):
+        layer.gather(q, h, nbr, tie, mask)
     assert saved and max(s.numel() for s in saved) <= tie.numel()
 
 
@@ -328,14 +344,16 @@ def test_other_numbers_take_the_torch_path(dtype, monkeypatch):
     want = layer.gather(q, h, nbr, tie, mask)
     monkeypatch.setattr(attention.FusedAttention, 'apply', lambda *a: pytest.fail('the kernel was asked'))
     got = layer.to(dtype).gather(*(x.to(dtype) for x in (q, h)), nbr, tie.to(dtype), mask)
-    assert got.dtype == dtype and torch.allclose(got.float(), want, atol=dict(float64=1e-6, bfloat16=.1, float16=.02)[str(dtype)[6:]])
+    assert got.dtype == dtype and torch.allclose(got.float(), want,
+                                                 atol=dict(float64=1e-6, bfloat16=.1, float16=.02)[str(dtype)[6:]])
 
 
 def test_mixed_precision_and_the_compiler_take_the_torch_path(monkeypatch):
     layer, q, h, nbr, tie, mask = case()
     want = layer.gather(q, h, nbr, tie, mask)
     monkeypatch.setattr(attention.FusedAttention, 'apply', lambda *a: pytest.fail('the kernel was asked'))
-    with torch.autocast('cpu', torch.bfloat16): assert torch.allclose(layer.gather(q, h, nbr, tie, mask).float(), want, atol=.1)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.allclose(layer.gather(q, h, nbr, tie, mask).float(), want, atol=.1)
     whole = torch.compile(layer.gather, backend='eager', fullgraph=True)
     assert torch.allclose(whole(q, h, nbr, tie, mask), want, atol=1e-6)
 
@@ -345,7 +363,9 @@ def test_a_neighbour_that_does_not_exist_is_named_not_read(dtype):
     for where in (7, -1, 2**40):
         layer, q, h, nbr, tie, mask = case(n=50, real=1., dtype=dtype)
         nbr[41, 2] = where
-        with pytest.raises(BadData, match='question 41 is not among the 7 states' if dtype == torch.float32 else 'not among the 7 states'): layer.gather(q, h, nbr, tie, mask)
+        with pytest.raises(BadData, match='question 41 is not among the 7 states' if dtype == torch.float32
+                           else 'not among the 7 states'):
+            layer.gather(q, h, nbr, tie, mask)
         mask[41, 2] = False
         state = h.clone().requires_grad_()
         out = layer.gather(q, state, nbr, tie, mask)
@@ -354,8 +374,9 @@ def test_a_neighbour_that_does_not_exist_is_named_not_read(dtype):
 
 def test_shapes_that_do_not_fit_are_refused_before_memory_is_read():
     layer, q, h, nbr, tie, mask = case()
-    for bad in (dict(q=q[:, :2]), dict(q=q[:3]), dict(h=h[:, :3]), dict(nbr=nbr[:, :2]), dict(nbr=nbr[0]), dict(nbr=nbr.int()), dict(tie=tie[:2]), dict(tie=tie[..., :1]),
-                dict(tie=None), dict(mask=mask[:2]), dict(mask=mask.float()), dict(h=h[0])):
+    for bad in (dict(q=q[:, :2]), dict(q=q[:3]), dict(h=h[:, :3]), dict(nbr=nbr[:, :2]), dict(nbr=nbr[0]),
+                dict(nbr=nbr.int()), dict(tie=tie[:2]), dict(tie=tie[..., :1]), dict(tie=None), dict(mask=mask[:2]),
+                dict(mask=mask.float()), dict(h=h[0])):
         a = dict(q=q, h=h, nbr=nbr, tie=tie, mask=mask) | bad
         with pytest.raises(BadData, match='gather'): layer.gather(**a)
 
@@ -364,7 +385,8 @@ def test_many_askers_at_once(threads):
     threads(2)
     layer, q, h, nbr, tie, mask = case(n=300, p=50, k=12, dh=40)
     want = layer.gather(q, h, nbr, tie, mask)
-    with ThreadPoolExecutor(4) as pool: assert all(torch.equal(x, want) for x in pool.map(lambda _: layer.gather(q, h, nbr, tie, mask), range(12)))
+    with ThreadPoolExecutor(4) as pool:
+        assert all(torch.equal(x, want) for x in pool.map(lambda _: layer.gather(q, h, nbr, tie, mask), range(12)))
 
 
 FORKS = """
@@ -381,14 +403,17 @@ assert os.waitpid(child, 0)[1] == 0
 
 def test_a_forked_process_can_ask_too():
     here = os.path.dirname(__file__)
-    done = subprocess.run([sys.executable, '-c', FORKS], cwd=here, env=os.environ | dict(PYTHONPATH=os.pathsep.join([here, os.path.dirname(here)])), capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, '-c', FORKS], cwd=here,
+                          env=os.environ | dict(PYTHONPATH=os.pathsep.join([here, os.path.dirname(here)])),
+                          capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-800:]
 
 
 def test_jobs_cover_every_question_once_and_an_error_comes_out(threads):
     for n in (0, 1, 31, 32, 33, 512, 513, 5_000, 250_000):
         cuts = cuts_of(n)
-        assert cuts[0] == 0 and cuts[-1] == n and len(cuts) <= 17 and (np.diff(cuts) > 0).all() and not (cuts[:-1] % kernel.PART).any()
+        assert (cuts[0] == 0 and cuts[-1] == n and len(cuts) <= 17 and (np.diff(cuts) > 0).all()
+                and not (cuts[:-1] % kernel.PART).any())
     def job(lo, hi):
         if lo == 4: raise ValueError('four')
         return lo
@@ -403,5 +428,7 @@ def test_a_large_score_does_not_overflow(k):
     with torch.no_grad(): layer.w_k *= 1e4
     big = double(layer, q, h, tie)
     goals = torch.randn(20, 6), torch.randn(20, 2, k)
-    ours, exact = grads(layer, q, h, nbr, tie, mask, fused, goals), grads(*big[:3], nbr, big[3], mask, naive, [x.double() for x in goals])
-    assert torch.allclose(ours[0].double(), exact[0], atol=1e-2) and all(x.isfinite().all() for x in ours) and (ours[1].sum(-1) - 1).abs().max() < 1e-5
+    ours, exact = (grads(layer, q, h, nbr, tie, mask, fused, goals),
+                   grads(*big[:3], nbr, big[3], mask, naive, [x.double() for x in goals]))
+    assert (torch.allclose(ours[0].double(), exact[0], atol=1e-2) and all(x.isfinite().all() for x in ours)
+            and (ours[1].sum(-1) - 1).abs().max() < 1e-5)

@@ -26,15 +26,20 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp('cli')
     (home / '.env').write_text('GNNQ_NOTEBOOKS_DIR=nb\n')
     for name, above in zip(STAGES, (None, *STAGES)):
-        params = "run_dir: str = ''\nseed: int = 0  # of everything random\nnote: str = ''" + (f"\n{above}_run: str = ''" if above else "\nsource: str = 'us20'")
-        page = "open(run_dir + '/tearsheet.html', 'w').write('<p>')\nopen(run_dir + '/another.html', 'w').write('<p>')\n" if name == 'tearsheet' else ''
-        write(home / 'nb', name, params, "if note == 'break': raise ValueError('it broke')", page + FINISH.format('[seed, note]'))
+        params = ("run_dir: str = ''\nseed: int = 0  # of everything random\nnote: str = ''"
+                  + (f"\n{above}_run: str = ''" if above else "\nsource: str = 'us20'"))
+        page = ("open(run_dir + '/tearsheet.html', 'w').write('<p>')\nopen(run_dir + '/another.html', "
+                "'w').write('<p>')\n" if name == 'tearsheet' else '')
+        write(home / 'nb', name, params, "if note == 'break': raise ValueError('it broke')",
+              page + FINISH.format('[seed, note]'))
     return home
 
 
 def gnnq(home, *args, **env):
-    keep = {k: v for k, v in os.environ.items() if not k.startswith('GNNQ_')} | dict(COLUMNS='200', NO_COLOR='1', TERM='dumb')
-    return subprocess.run([Path(sys.executable).with_name('gnnq'), *args], cwd=home, env=keep | env, capture_output=True, text=True)
+    keep = ({k: v for k, v in os.environ.items() if not k.startswith('GNNQ_')}
+            | dict(COLUMNS='200', NO_COLOR='1', TERM='dumb'))
+    return subprocess.run([Path(sys.executable).with_name('gnnq'), *args], cwd=home, env=keep | env,
+                          capture_output=True, text=True)
 
 
 def runs_of(home, name=''): return list_runs(Settings(reports_dir=home / 'reports'), name)
@@ -47,9 +52,11 @@ def test_nothing_heavy_is_imported_for_help():
 
 def test_help_and_version(home):
     top = gnnq(home, '--help')
-    assert top.returncode == 0 and all(w in top.stdout for w in ('run', 'daily', 'runs', 'params', 'verify', 'data', 'trials', 'audit', 'Exit codes'))
+    assert top.returncode == 0 and all(w in top.stdout for w in (
+        'run', 'daily', 'runs', 'params', 'verify', 'data', 'trials', 'audit', 'Exit codes'))
     assert gnnq(home, '--version').stdout.strip() == f'gnn_quant {__version__}'
-    for command in ('run', 'daily', 'runs', 'params', 'verify', 'trials list', 'trials verify', 'trials merge', 'audit run'):
+    for command in ('run', 'daily', 'runs', 'params', 'verify', 'trials list', 'trials verify', 'trials merge',
+                    'audit run'):
         text = gnnq(home, *command.split(), '--help')
         assert text.returncode == 0 and 'Exit codes' in text.stdout
     assert 'us20' in gnnq(home, 'data', 'list').stdout
@@ -57,7 +64,8 @@ def test_help_and_version(home):
 
 def test_params_names_types_defaults_and_comments(home):
     out = gnnq(home, 'params', 'train').stdout.splitlines()
-    assert out[1].split() == ['seed', 'int', '0', 'of', 'everything', 'random'] and len(out) == 4 and 'run_dir' not in ' '.join(out)
+    assert (out[1].split() == ['seed', 'int', '0', 'of', 'everything', 'random'] and len(out) == 4
+            and 'run_dir' not in ' '.join(out))
 
 
 def test_a_run_prints_its_folder_and_nothing_else(home):
@@ -75,16 +83,22 @@ def test_a_run_prints_its_folder_and_nothing_else(home):
 
 
 def test_a_run_that_made_a_page_prints_its_path(home, tmp_path):
-    write(home / 'nb', 'study', "run_dir: str = ''", "open(run_dir + '/figures.html', 'w').write('<p>')\n" + FINISH.format('1'))
+    write(home / 'nb', 'study', "run_dir: str = ''",
+          "open(run_dir + '/figures.html', 'w').write('<p>')\n" + FINISH.format('1'))
     done = gnnq(home, 'run', '-q', 'study')
     page = Path(done.stdout.strip())
     assert done.returncode == 0 and page.name == 'figures.html' and page.is_file()
-    assert 'as they were written' in gnnq(home, 'verify', str(page)).stdout and 'study/' in (home / 'reports/index.html').read_text().partition('figures.html')[0][-200:]
+    assert ('as they were written' in gnnq(home, 'verify', str(page)).stdout
+            and 'study/' in (home / 'reports/index.html').read_text().partition('figures.html')[0][-200:])
 
 
-@pytest.mark.parametrize('args,code,word', [
-    (['run', 'trian'], 2, 'Did you mean train'), (['run', 'ingest', '-p', 'sed=1'], 2, 'Did you mean seed'), (['run', 'ingest', '-p', 'seed'], 2, 'name=value'), (['run', 'ingest', '-p', 'seed=1.0'], 2, 'no int'),
-    (['run'], 2, 'Missing argument'), (['nonsense'], 2, 'nonsense'), (['daily', '-p', 'epochs=1'], 2, 'no stage has a parameter'), (['runs', '--status', 'ok'], 2, 'finished'), (['verify', 'nothing'], 2, 'no such')])
+@pytest.mark.parametrize(
+    'args,code,word',
+    [(['run', 'trian'], 2, 'Did you mean train'), (['run', 'ingest', '-p', 'sed=1'], 2, 'Did you mean seed'),
+     (['run', 'ingest', '-p', 'seed'], 2, 'name=value'), (['run', 'ingest', '-p', 'seed=1.0'], 2, 'no int'),
+     (['run'], 2, 'Missing argument'), (['nonsense'], 2, 'nonsense'),
+     (['daily', '-p', 'epochs=1'], 2, 'no stage has a parameter'), (['runs', '--status', 'ok'], 2, 'finished'),
+     (['verify', 'nothing'], 2, 'no such')])
 def test_wrong_usage(home, args, code, word):
     done = gnnq(home, *args)
     assert done.returncode == code and word in done.stderr and 'Traceback' not in done.stderr and not done.stdout
@@ -92,7 +106,8 @@ def test_wrong_usage(home, args, code, word):
 
 def test_wrong_settings_and_a_broken_journal(home, tmp_path):
     done = gnnq(home, 'runs', GNNQ_SEDE='1')
-    assert done.returncode == 4 and done.stderr.startswith('BadSettings: settings: GNNQ_SEDE') and done.stderr.count('\n') == 1
+    assert (done.returncode == 4 and done.stderr.startswith('BadSettings: settings: GNNQ_SEDE')
+            and done.stderr.count('\n') == 1)
     (tmp_path / 'trials.jsonl').write_text('{}\n')
     broken = gnnq(home, 'run', 'ingest', GNNQ_REPORTS_DIR=str(tmp_path))
     assert broken.returncode == 5 and '\nJournalBroken: ' in broken.stderr and 'Traceback' not in broken.stderr
@@ -100,7 +115,8 @@ def test_wrong_settings_and_a_broken_journal(home, tmp_path):
 
 def test_a_failed_run_is_one_line_and_a_traceback_on_request(home):
     done = gnnq(home, 'run', 'ingest', '-q', '-p', 'note=break')
-    assert done.returncode == 1 and done.stderr.count('\n') == 1 and 'cell 2' in done.stderr and 'it broke' in done.stderr and not done.stdout
+    assert (done.returncode == 1 and done.stderr.count('\n') == 1 and 'cell 2' in done.stderr
+            and 'it broke' in done.stderr and not done.stdout)
     assert Path(done.stderr.strip().rpartition(' ')[2]).is_file()
     debug = gnnq(home, '--debug', 'run', 'ingest', '-q', '-p', 'note=break')
     assert debug.returncode == 1 and 'Traceback' in debug.stderr
@@ -111,16 +127,19 @@ def test_the_day(home):
     done = gnnq(home, 'daily', '--source', 'toy', '-p', 'seed=5', '-p', 'train.seed=6')
     assert done.returncode == 0, done.stderr
     page = Path(done.stdout.strip())
-    assert page.name == 'tearsheet.html' and page.is_file() and [f'{s}: started' for s in STAGES] == [x for x in done.stderr.splitlines() if 'started' in x]
+    assert (page.name == 'tearsheet.html' and page.is_file()
+            and [f'{s}: started' for s in STAGES] == [x for x in done.stderr.splitlines() if 'started' in x])
     newest = {r.name: r for r in runs_of(home)[:len(STAGES)]}
-    assert {n: r.metrics['got'][0] for n, r in newest.items()} == {s: 6 if s == 'train' else 5 for s in STAGES} and newest['ingest'].params['source'] == 'toy'
+    assert ({n: r.metrics['got'][0] for n, r in newest.items()} == {s: 6 if s == 'train' else 5 for s in STAGES}
+            and newest['ingest'].params['source'] == 'toy')
     assert newest['tearsheet'].path == page.parent and newest['tearsheet'].manifest['lineage'] == list(STAGES[-2::-1])
 
 
 def test_a_day_that_stops_says_where(home):
     before = len(runs_of(home))
     done = gnnq(home, 'daily', '-p', 'signals.note=break')
-    assert done.returncode == 1 and 'stage signals failed' in done.stderr and 'it broke' in done.stderr and not done.stdout
+    assert (done.returncode == 1 and 'stage signals failed' in done.stderr and 'it broke' in done.stderr
+            and not done.stdout)
     assert [r.name for r in runs_of(home)][:3] == ['signals', 'train', 'ingest'] and len(runs_of(home)) == before + 3
 
 
@@ -133,15 +152,22 @@ def test_trials_are_listed_checked_and_merged(home, tmp_path):
     here, there = (dict(GNNQ_REPORTS_DIR=str(tmp_path / m)) for m in ('here', 'there'))
     none = gnnq(home, 'trials', 'list', **here)
     assert none.returncode == 2 and 'nothing was ever recorded' in none.stderr and not none.stdout
-    for where, n in ((here, 1), (here, 2), (there, 2), (there, 3)): assert gnnq(home, 'run', '-q', 'train', '-p', f'seed={n}', '-p', f'ingest_run={runs_of(home, "ingest")[0].path}', **where).returncode == 0
+    for where, n in ((here, 1), (here, 2), (there, 2), (there, 3)):
+        assert (gnnq(home, 'run', '-q', 'train', '-p', f'seed={n}', '-p',
+                     f'ingest_run={runs_of(home, "ingest")[0].path}', **where).returncode == 0)
     days = pd.bdate_range('2020-01-01', periods=60)
-    with recorded(tmp_path / 'here/trials.jsonl', 'by hand', {}, 'bars') as t: t.returns = pd.Series(np.tile([.01, -.005], 30), days)
+    with recorded(tmp_path / 'here/trials.jsonl', 'by hand', {}, 'bars') as t:
+        t.returns = pd.Series(np.tile([.01, -.005], 30), days)
     begin(tmp_path / 'here/trials.jsonl', 'left', {}, 'bars')
     listed = gnnq(home, 'trials', 'list', **here)
     head, *rows, _, words = listed.stdout.splitlines()
-    assert listed.returncode == 0 and head.split() == ['began', '(UTC)', 'run', 'trial', 'state', 'times', 'rows', 'Sharpe', 'key'] and len(rows) == 4
-    assert [r[18:].split()[0] for r in rows] == ['left', 'by', 'train', 'train'] and 'abandoned' in rows[0] and ' 60 ' in rows[1] and f"{.0025 / pd.Series(np.tile([.01, -.005], 30)).std() * 252**.5:.2f}" in rows[1]
-    assert words.startswith('4 trials, worth 4.0 independent: 1 with returns, 0 failed, 1 abandoned or going on. The journal ends with entry 7, ')
+    assert listed.returncode == 0 and head.split() == ['began', '(UTC)', 'run', 'trial', 'state', 'times', 'rows',
+                                                       'Sharpe', 'key'] and len(rows) == 4
+    assert ([r[18:].split()[0] for r in rows] == ['left', 'by', 'train', 'train'] and 'abandoned' in rows[0]
+            and ' 60 ' in rows[1]
+            and f"{.0025 / pd.Series(np.tile([.01, -.005], 30)).std() * 252**.5:.2f}" in rows[1])
+    assert words.startswith('4 trials, worth 4.0 independent: 1 with returns, 0 failed, 1 abandoned or going on. '
+                            'The journal ends with entry 7, ')
     assert len(gnnq(home, 'trials', 'list', '--limit', '1', '--status', 'finished', **here).stdout.splitlines()) == 4
     assert gnnq(home, 'trials', 'list', '--status', 'good', **here).returncode == 2
     noted = words.rpartition(' ')[2]
@@ -149,7 +175,8 @@ def test_trials_are_listed_checked_and_merged(home, tmp_path):
     assert fine.returncode == 0 and fine.stdout.startswith('All as it was written. 4 trials')
     merged = gnnq(home, 'trials', 'merge', str(tmp_path / 'there'), **here)
     assert merged.returncode == 0 and merged.stdout.startswith('1 trial not counted before. 5 trials')
-    assert gnnq(home, 'trials', 'merge', str(tmp_path / 'there'), **here).stdout.startswith('0 trials not counted before. 5 trials')
+    assert gnnq(home, 'trials', 'merge', str(tmp_path / 'there'), **here).stdout.startswith(
+        '0 trials not counted before. 5 trials')
     assert gnnq(home, 'trials', 'verify', '--head', noted, **here).returncode == 0
     wrong = gnnq(home, 'trials', 'verify', '--head', '0' * 16, **here)
     assert wrong.returncode == 1 and 'rewritten or put back' in wrong.stdout and wrong.stdout.endswith('1 finding\n')
@@ -157,7 +184,8 @@ def test_trials_are_listed_checked_and_merged(home, tmp_path):
     path.write_text(''.join(path.read_text().splitlines(keepends=True)[1:]))
     broken = gnnq(home, 'trials', 'verify', **here)
     assert broken.returncode == 1 and 'entry 1 was dropped' in broken.stdout and not broken.stderr
-    assert gnnq(home, 'trials', 'list', **here).returncode == 5 and gnnq(home, 'trials', 'merge', 'nowhere', **there).returncode == 2
+    assert (gnnq(home, 'trials', 'list', **here).returncode == 5
+            and gnnq(home, 'trials', 'merge', 'nowhere', **there).returncode == 2)
 
 
 @pytest.mark.parametrize('passed', [True, False])
@@ -170,4 +198,5 @@ def test_an_audit_prints_its_page_and_says_what_it_found_by_its_code(tmp_path, m
         return Run(tmp_path, dict(run='audit', files={'audit.html': 'h'}, metrics=dict(passed=passed)), 'finished')
     monkeypatch.setitem(sys.modules, 'gnn_quant.pipeline.stages', types.SimpleNamespace(audit_run=audit_run))
     done = CliRunner().invoke(cli.app, ['audit', 'run', 'train', '-q', '-p', 'cuts=3', '--timeout', '9'])
-    assert done.exit_code == (0 if passed else 1) and done.stdout.strip() == str(tmp_path / 'audit.html') and seen == [('train', dict(cuts='3'), True, 9)]
+    assert (done.exit_code == (0 if passed else 1) and done.stdout.strip() == str(tmp_path / 'audit.html')
+            and seen == [('train', dict(cuts='3'), True, 9)])

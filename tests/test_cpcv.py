@@ -1,4 +1,5 @@
-"Combinatorial purged cross-validation: no label shared with a test on either side, every row once a path, known answers"
+"""Combinatorial purged cross-validation:
+no label shared with a test on either side, every row once a path, known answers"""
 from dataclasses import replace
 from itertools import combinations
 from math import comb
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings as hyp, strategies as st
 
 from gnn_quant.core import BadData, BadParams, LookAhead, toy_bars
-from gnn_quant.features.cross_section import build_features
+from gnn_quant.features.registry import make_features
 from gnn_quant.data.target import Target, make_target
 from gnn_quant.models.tabular import Ridge
 from gnn_quant.training.cpcv import check_splits, make_cpcv, path_plan, path_table, run_cpcv, split_table
@@ -19,7 +20,10 @@ BARS = toy_bars(n=6, t=360)
 IDX = BARS.index
 
 
-def target(horizon=5, delay=1, t=360): return Target(pd.DataFrame(np.random.default_rng(0).normal(size=(t, 6)), pd.bdate_range('2020-01-01', periods=t, name='date'), list('ABCDEF')), horizon, delay)
+def target(horizon=5, delay=1, t=360):
+    return Target(
+        pd.DataFrame(np.random.default_rng(0).normal(size=(t, 6)),
+                     pd.bdate_range('2020-01-01', periods=t, name='date'), list('ABCDEF')), horizon, delay)
 
 
 def rows_of_labels(at, span): return {r for t in at for r in range(t, t + span + 1)}
@@ -27,7 +31,8 @@ def rows_of_labels(at, span): return {r for t in at for r in range(t, t + span +
 
 # ---- what is left out
 
-@given(st.integers(2, 8), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3), st.sampled_from((None, 0, 4, 15)), st.integers(200, 360))
+@given(st.integers(2, 8), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3),
+       st.sampled_from((None, 0, 4, 15)), st.integers(200, 360))
 @hyp(max_examples=60)
 def test_no_label_that_is_learned_from_shares_a_price_with_the_test(groups, held, horizon, delay, embargo, t):
     "By brute force: the rows that labels are made of, on both sides of every test block"
@@ -63,7 +68,9 @@ def test_a_row_whose_label_overlaps_the_test_is_refused_on_both_sides(side):
     at = IDX.get_indexer(f.test)
     row = IDX[[at[0] - 6 if side == 'before' else at[-1] + 6 + 6]]
     bad = replace(s, folds=(replace(f, train=f.train.union(row).sort_values()),))
-    with pytest.raises(LookAhead, match=f'split 0: learns from {row[0]:%Y-%m-%d}, {6 if side == "before" else 12} rows {side} a test row'): check_splits(bad, IDX, y.span)
+    with pytest.raises(LookAhead, match=f'split 0: learns from {row[0]:%Y-%m-%d}, '
+                       f'{6 if side == "before" else 12} rows {side} a test row'):
+        check_splits(bad, IDX, y.span)
     check_splits(replace(s, folds=(f,)), IDX, y.span)
     tail = s.folds[5]
     late = replace(s, folds=(replace(tail, valid=IDX[[IDX.get_indexer(tail.test[:1])[0] - 6]]),))
@@ -75,12 +82,15 @@ def test_rows_that_choose_come_late_enough():
     s = make_cpcv(IDX, y)
     f = s.folds[3]
     near = replace(f, train=f.train.append(IDX[[IDX.get_indexer(f.valid[:1])[0] - 3]]))
-    with pytest.raises(LookAhead, match='split 0: train and valid'): check_splits(replace(s, folds=(near,)), IDX, y.span)
+    with pytest.raises(LookAhead, match='split 0: train and valid'):
+        check_splits(replace(s, folds=(near,)), IDX, y.span)
 
 
 def test_the_embargo_is_the_labels_or_the_look_backs_whichever_is_longer():
     y = target()
-    assert [make_cpcv(IDX, y, **k).embargo for k in ({}, dict(lookback=3), dict(lookback=20), dict(lookback=(4, 25)), dict(embargo=9), dict(embargo=0))] == [6, 6, 20, 25, 9, 0]
+    assert ([make_cpcv(IDX, y, **k).embargo for k in ({}, dict(lookback=3), dict(lookback=20),
+                                                      dict(lookback=(4, 25)), dict(embargo=9), dict(embargo=0))]
+            == [6, 6, 20, 25, 9, 0])
     with pytest.raises(LookAhead, match='embargo=5'): make_cpcv(IDX, y, embargo=5, lookback=20)
 
 
@@ -115,7 +125,7 @@ def y_names(x): return list(dict.fromkeys(x.columns.get_level_values(1)))
 
 def test_every_row_is_tested_once_a_path_by_a_fresh_model_that_did_not_learn_it():
     Told.made = []
-    x, y = build_features(BARS), make_target(BARS)
+    x, y = make_features(BARS), make_target(BARS)
     s = make_cpcv(IDX[40:], y, groups=6, held=2)
     paths = run_cpcv(Told, x, None, y, s, seed=7)
     assert len(paths) == 5 and len(Told.made) == 15 and {m.seed for m in Told.made} == {7}
@@ -128,14 +138,17 @@ def test_every_row_is_tested_once_a_path_by_a_fresh_model_that_did_not_learn_it(
 
 def test_the_table_counts_every_row():
     t = split_table(make_cpcv(IDX, target()))
-    assert (t[['train', 'valid', 'test', 'nobody']].sum(axis=1) == 360).all() and len(t) == 15 and t['groups'].iloc[-1] == '4 5'
+    assert (t[['train', 'valid', 'test', 'nobody']].sum(axis=1) == 360).all() and len(t) == 15 and t['groups'].iloc[
+        -1] == '4 5'
 
 
 def planted(strength, t=360, n=12):
     rng = np.random.default_rng(1)
     idx = pd.bdate_range('2020-01-01', periods=t, name='date')
-    x = pd.DataFrame(rng.normal(size=(t, 2 * n)), idx, pd.MultiIndex.from_product([['a', 'b'], [f'S{i}' for i in range(n)]], names=['feature', 'symbol']))
-    return x, Target(strength * x['a'] + (1 - strength**2)**.5 * pd.DataFrame(rng.normal(size=(t, n)), idx, x['a'].columns), 1)
+    x = pd.DataFrame(rng.normal(size=(t, 2 * n)), idx, pd.MultiIndex.from_product(
+        [['a', 'b'], [f'S{i}' for i in range(n)]], names=['feature', 'symbol']))
+    return x, Target(strength * x['a']
+                     + (1 - strength**2)**.5 * pd.DataFrame(rng.normal(size=(t, n)), idx, x['a'].columns), 1)
 
 
 def test_a_planted_signal_is_found_on_every_path_and_noise_on_none():
@@ -143,17 +156,20 @@ def test_a_planted_signal_is_found_on_every_path_and_noise_on_none():
         x, y = planted(strength)
         paths = run_cpcv(lambda seed: Ridge(), x, None, y, make_cpcv(x.index, y))
         table = path_table(paths, y)
-        assert (abs(table['rank_ic'] - 6 / np.pi * np.arcsin(strength / 2)) < .06).all() and (table['days'] == 360).all()
+        assert ((abs(table['rank_ic'] - 6 / np.pi * np.arcsin(strength / 2)) < .06).all()
+                and (table['days'] == 360).all())
         assert np.isclose(table['rank_ic'].iloc[0], rank_ic(paths[0], y.frame).mean())
 
 
 # ---- bad input
 
-@pytest.mark.parametrize('ask, error, words', [
-    (dict(groups=1), BadParams, 'groups'), (dict(held=6), BadParams, 'fewer than all'), (dict(held=0), BadParams, 'at least one group'),
-    (dict(valid=0), BadParams, 'share between 0 and 1'), (dict(valid=1.), BadParams, 'share between 0 and 1'), (dict(embargo=-1), LookAhead, 'embargo=-1'),
-    (dict(embargo=400), BadData, 'no row is left|none is 6 rows before'), (dict(groups=3, held=2, valid=.98), BadData, 'smaller valid'),
-])
+@pytest.mark.parametrize(
+    'ask, error, words',
+    [(dict(groups=1), BadParams, 'groups'), (dict(held=6), BadParams, 'fewer than all'),
+     (dict(held=0), BadParams, 'at least one group'), (dict(valid=0), BadParams, 'share between 0 and 1'),
+     (dict(valid=1.), BadParams, 'share between 0 and 1'), (dict(embargo=-1), LookAhead, 'embargo=-1'),
+     (dict(embargo=400), BadData, 'no row is left|none is 6 rows before'),
+     (dict(groups=3, held=2, valid=.98), BadData, 'smaller valid'),])
 def test_bad_splits_are_named(ask, error, words):
     with pytest.raises(error, match=words): make_cpcv(IDX, target(), **ask)
 
@@ -161,6 +177,7 @@ def test_bad_splits_are_named(ask, error, words):
 def test_rows_with_holes_or_from_elsewhere_are_refused():
     with pytest.raises(BadData, match='1 rows of the target are missing after'): make_cpcv(IDX.delete(100), target())
     with pytest.raises(BadData, match='not in the features'): make_cpcv(IDX + pd.Timedelta(hours=1), target())
-    s, x = make_cpcv(IDX, target()), build_features(BARS)
-    with pytest.raises(BadData, match='not all of its rows are in the features'): run_cpcv(Told, x.iloc[30:], None, make_target(BARS), s)
+    s, x = make_cpcv(IDX, target()), make_features(BARS)
+    with pytest.raises(BadData, match='not all of its rows are in the features'):
+        run_cpcv(Told, x.iloc[30:], None, make_target(BARS), s)
     with pytest.raises(LookAhead): run_cpcv(Told, x, None, make_target(BARS, horizon=20), s)

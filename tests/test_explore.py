@@ -3,7 +3,6 @@ import re
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbclient import NotebookClient
 
 PATH = Path(__file__).parents[1] / 'nbs/gallery/explore.ipynb'
@@ -32,17 +31,21 @@ assert 'No price' in prices.value
 
 source.value = 'toy'
 assert set(names.options) == set(market('toy').bars['Close']) and len(names.value) == 4
-assert 'SIMULATED' in prices.value.upper() and '<svg' in edges.value and '<svg' in worth.value, 'another dataset refills every panel'
+assert 'SIMULATED' in prices.value.upper() and '<svg' in edges.value and '<svg' in worth.value, 'another dataset \
+refills every panel'
 print(seen['us20'], len(day.options))
 '''
 
 TRAINED = '''
 from types import SimpleNamespace
 px = market('us20').bars['Close']
-def use(ref, name): return SimpleNamespace(id='t1', params=dict(horizon=3), frames={'scores.tgat': '', 'scores.other': '', 'book.tgat': ''})
-def get_frame(run, name): return px.pct_change(20, fill_method=None) if name == 'scores.tgat' else px.iloc[:5].set_axis(list('ABCDEFGHIJKLMNOPQRST'), axis=1)
+def use(ref, name): return SimpleNamespace(id='t1', params=dict(horizon=3), frames={'scores.tgat': '', \
+'scores.other': '', 'book.tgat': ''})
+def get_frame(run, name): return px.pct_change(20, fill_method=None) if name == 'scores.tgat' else \
+px.iloc[:5].set_axis(list('ABCDEFGHIJKLMNOPQRST'), axis=1)
 source.value = 'us20'
-assert list(score.options) == ['tgat (train run t1)', simple], 'scores of the train run come first, those of other symbols not at all'
+assert list(score.options) == ['tgat (train run t1)', simple], 'scores of the train run come first, those of other \
+symbols not at all'
 score.value = score.options[0]
 assert 'tgat (train run t1): mean rank IC' in worth.value and '3 lags' in worth.value
 print('trained')
@@ -66,10 +69,14 @@ def test_it_runs_and_its_controls_work(tmp_path):
 def test_the_file_keeps_no_trace():
     nb = nbformat.read(PATH, as_version=4)
     kept = nbformat.writes(nb)
-    assert 'widget-view' not in kept and 'widgets' not in nb.metadata, 'clear the outputs of the cells with controls before saving'
+    assert 'widget-view' not in kept and 'widgets' not in nb.metadata, (
+        'clear the outputs of the cells with controls before saving')
     assert not re.search(r'0x[0-9a-f]{6,}|/home/|/root/|/tmp/|/Users/', kept)
-    assert not [c for c in nb.cells if c.cell_type == 'code' and ('#| export' in c.source or 'default_exp' in c.source)], 'this notebook is no module'
+    assert not [c for c in nb.cells
+                if c.cell_type == 'code' and ('#| export' in c.source or 'default_exp' in c.source)], (
+        'this notebook is no module')
 
 
 def test_something_stays_visible_without_a_kernel():
-    assert any('image/svg+xml' in o.get('data', {}) for c in nbformat.read(PATH, as_version=4).cells if c.cell_type == 'code' for o in c.outputs)
+    assert any('image/svg+xml' in o.get('data', {}) for c in nbformat.read(PATH, as_version=4).cells
+               if c.cell_type == 'code' for o in c.outputs)

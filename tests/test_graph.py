@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose
 
-from gnn_quant.core import BadData, BadParams, LookAhead, MissingExtra, instants, peeks, query_instants, toy_bars, toy_sectors
+from gnn_quant.core import (BadData, BadParams, LookAhead, MissingExtra, instants, peeks, query_instants, toy_bars,
+                            toy_sectors)
 from gnn_quant.data import events as ev
 from gnn_quant.report.graph_drawing import draw_graph
 from gnn_quant.graph.sampling.neighbors import NeighborIndex
@@ -16,14 +17,17 @@ ARRAYS = ('src', 'dst', 't', 'msg')
 FEW = settings(max_examples=15, deadline=None)
 
 
-def same(a, b): return all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ARRAYS) and (a.symbols, a.fields) == (b.symbols, b.fields)
+def same(a, b):
+    return (all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ARRAYS)
+            and (a.symbols, a.fields) == (b.symbols, b.fields))
 
 
 def random_events(seed, n=6, e=40, instants_=8):
     rng = np.random.default_rng(seed)
     src = rng.integers(0, n, e)
     dst = (src + rng.integers(1, n, e)) % n
-    return ev.make_events(src, dst, rng.integers(0, instants_, e), rng.normal(size=(e, 2)), [f'S{i}' for i in range(n)], ['a', 'b'])
+    return ev.make_events(src, dst, rng.integers(0, instants_, e), rng.normal(size=(e, 2)),
+                          [f'S{i}' for i in range(n)], ['a', 'b'])
 
 
 def gappy(seed, n=7, t=70):
@@ -48,10 +52,12 @@ def test_bad_events_are_refused_by_name():
     swap = lambda a, i, v: np.r_[a[:i], np.array([v], a.dtype), a[i + 1:]]
     nan = e.msg.copy()
     nan[3, 1] = np.nan
-    bad = {'not a numpy array': dict(src=list(e.src)), 'wanted int32': dict(dst=e.dst.astype(np.int64)), 'wanted int64': dict(t=e.t.astype(float)),
-           'wanted float32': dict(msg=e.msg.astype(float)), 'has 39 rows': dict(src=e.src[1:]), 'fields names 1': dict(fields=('a',)),
-           'names a twice': dict(fields=('a', 'a')), 'not a tuple': dict(symbols=list(e.symbols)), 'nodes are 0 .. 5': dict(src=swap(e.src, 2, 6)),
-           r'dst\[2\] is -1': dict(dst=swap(e.dst, 2, -1)), 'to itself': dict(src=e.dst), 'NaT': dict(t=swap(e.t, 0, np.iinfo(np.int64).min)),
+    bad = {'not a numpy array': dict(src=list(e.src)), 'wanted int32': dict(dst=e.dst.astype(np.int64)),
+           'wanted int64': dict(t=e.t.astype(float)), 'wanted float32': dict(msg=e.msg.astype(float)),
+           'has 39 rows': dict(src=e.src[1:]), 'fields names 1': dict(fields=('a',)),
+           'names a twice': dict(fields=('a', 'a')), 'not a tuple': dict(symbols=list(e.symbols)),
+           'nodes are 0 .. 5': dict(src=swap(e.src, 2, 6)), r'dst\[2\] is -1': dict(dst=swap(e.dst, 2, -1)),
+           'to itself': dict(src=e.dst), 'NaT': dict(t=swap(e.t, 0, np.iinfo(np.int64).min)),
            'earlier than event': dict(t=e.t[::-1].copy()), 'msg of event 3 is not finite': dict(msg=nan)}
     assert same(ev.Events(**part), e)
     for message, change in bad.items():
@@ -59,10 +65,12 @@ def test_bad_events_are_refused_by_name():
 
 
 def test_make_events_refuses_before_it_sorts():
-    ok = dict(src=[0, 1], dst=[1, 0], t=pd.DatetimeIndex(['2020-01-02', '2020-01-01']), msg=np.zeros((2, 1)), symbols=['A', 'B'], fields=['x'])
+    ok = dict(src=[0, 1], dst=[1, 0], t=pd.DatetimeIndex(['2020-01-02', '2020-01-01']), msg=np.zeros((2, 1)),
+              symbols=['A', 'B'], fields=['x'])
     assert ev.make_events(**ok).src.tolist() == [1, 0]
-    bad = [dict(src=[0]), dict(src=[0, 1, 0]), dict(msg=np.zeros((3, 1))), dict(msg=np.zeros(2)), dict(dst=[1, 2]), dict(dst=[1, -1]), dict(dst=[1., 0.]),
-           dict(src=[2**32, 1]), dict(t=['2020-01-02', '2020-01-01']), dict(t=pd.DatetimeIndex(['2020-01-02', None])), dict(msg=[[1.], [np.inf]])]
+    bad = [dict(src=[0]), dict(src=[0, 1, 0]), dict(msg=np.zeros((3, 1))), dict(msg=np.zeros(2)), dict(dst=[1, 2]),
+           dict(dst=[1, -1]), dict(dst=[1., 0.]), dict(src=[2**32, 1]), dict(t=['2020-01-02', '2020-01-01']),
+           dict(t=pd.DatetimeIndex(['2020-01-02', None])), dict(msg=[[1.], [np.inf]])]
     for b in bad:
         with pytest.raises(BadData): ev.make_events(**{**ok, **b})
     assert len(ev.make_events([], [], [], [], ['A'], ['x'])) == 0
@@ -133,7 +141,8 @@ def test_the_strongest_are_the_strongest(seed, top, low):
     src, dst = ev.strongest(c, top, names, low)
     want = []
     for i in range(8):
-        js = sorted((j for j in range(8) if j != i and abs(c[i, j]) > low), key=lambda j: (-abs(c[i, j]), names[j]))[:top]
+        js = (sorted((j for j in range(8) if j != i and abs(c[i, j]) > low),
+                     key=lambda j: (-abs(c[i, j]), names[j]))[:top])
         want += [(j, i) for j in js[::-1]]
     assert list(zip(src.tolist(), dst.tolist())) == want
 
@@ -144,11 +153,13 @@ def test_permuting_the_symbols_permutes_the_events_to_the_last_bit(seed, kind):
     bars, perm = gappy(seed), np.random.default_rng(seed).permutation(7)
     bars['Close', 'DDD'] = bars['Close', 'EEE'] * 2.
     moved = pd.concat({'Close': bars['Close'].iloc[:, perm]}, axis=1)
-    rows = lambda e: sorted((t, e.symbols[s], e.symbols[d], *m) for s, d, t, m in zip(e.src, e.dst, e.t, e.msg.tolist()))
+    rows = lambda e: sorted((t, e.symbols[s], e.symbols[d], *m)
+                            for s, d, t, m in zip(e.src, e.dst, e.t, e.msg.tolist()))
     assert rows(graph_of(moved, kind=kind)) == rows(graph_of(bars, kind=kind))
 
 
-@given(seed=st.integers(0, 10_000), cut=st.integers(22, 69), kind=st.sampled_from(['rolling', 'ewma']), every=st.integers(1, 9))
+@given(seed=st.integers(0, 10_000), cut=st.integers(22, 69), kind=st.sampled_from(['rolling', 'ewma']),
+       every=st.integers(1, 9))
 @FEW
 def test_the_future_changes_no_event_of_the_past(seed, cut, kind, every):
     bars = gappy(seed)
@@ -166,13 +177,16 @@ def test_a_longer_history_changes_no_correlation():
     assert same(ev.take(e, at), late)
 
 
-@pytest.mark.parametrize('leak', [
-    lambda b: graph_of(pd.concat({'Close': b['Close'].shift(-1)}, axis=1)),
-    lambda b: graph_of(pd.concat({'Close': b['Close'].bfill()}, axis=1)),
-    lambda b: graph_of(b.iloc[::-1].set_axis(b.index)),
-    lambda b: (lambda e: ev.make_events(e.src, e.dst, e.t - 3 * 86_400 * 10**9, e.msg, e.symbols, e.fields))(graph_of(b, every=1)),
-    lambda b: (lambda e: ev.make_events(e.src, e.dst, e.t, e.msg - e.msg.mean(0), e.symbols, e.fields))(graph_of(b)),
-], ids=['next row', 'filled backwards', 'time reversed', 'stamped too early', 'scaled over the sample'])
+@pytest.mark.parametrize('leak',
+                         [lambda b: graph_of(pd.concat({'Close': b['Close'].shift(-1)}, axis=1)),
+                          lambda b: graph_of(pd.concat({'Close': b['Close'].bfill()}, axis=1)),
+                          lambda b: graph_of(b.iloc[::-1].set_axis(b.index)),
+                          lambda b: (lambda e: ev.make_events(e.src, e.dst, e.t - 3 * 86_400 * 10**9, e.msg,
+                                                              e.symbols, e.fields))(graph_of(b, every=1)),
+                          lambda b: (lambda e: ev.make_events(e.src, e.dst, e.t, e.msg - e.msg.mean(0), e.symbols,
+                                                              e.fields))(graph_of(b)),],
+                         ids=['next row', 'filled backwards', 'time reversed', 'stamped too early',
+                              'scaled over the sample'])
 def test_planted_leaks_are_caught(leak):
     bars = toy_bars(n=6, t=90)
     bars.loc[bars.index[53:58], ('Close', 'BBB')] = np.nan
@@ -191,7 +205,8 @@ def test_constant_returns_have_no_correlation():
 
 def test_correlation_events_refuse():
     bars = toy_bars(t=60)
-    for kw in (dict(window=2), dict(top=0), dict(every=0), dict(every=2.), dict(kind='pearson'), dict(halflife=5.), dict(kind='ewma', halflife=-1.), dict(min_abs=1.), dict(min_abs=-.1)):
+    for kw in (dict(window=2), dict(top=0), dict(every=0), dict(every=2.), dict(kind='pearson'), dict(halflife=5.),
+               dict(kind='ewma', halflife=-1.), dict(min_abs=1.), dict(min_abs=-.1)):
         with pytest.raises(BadParams): graph_of(bars, **kw)
     with pytest.raises(BadData, match='hold no window'): graph_of(bars.iloc[:20])
     with pytest.raises(BadData, match='not sorted'): graph_of(bars.iloc[::-1])
@@ -211,7 +226,8 @@ def test_a_sector_map_is_not_known_before_its_date():
     again = make(asof='2020-02-03', every=10)
     rows = bars.index.get_indexer(pd.to_datetime(np.unique(again.t)))
     assert rows.tolist() == [23, 33, 43, 53]
-    assert not peeks(lambda b: ev.sector_events(sectors, b.index, list(sectors.index), '2020-02-03', every=10), bars, bars.index[40])
+    assert not peeks(lambda b: ev.sector_events(sectors, b.index, list(sectors.index), '2020-02-03', every=10),
+                     bars, bars.index[40])
 
 
 def test_unknown_sectors_join_nobody():
@@ -290,8 +306,9 @@ def test_a_row_sees_its_own_close_and_k_equal_to_top_is_the_last_batch():
 def test_recent_refuses():
     ix = NeighborIndex(random_events(0))
     q = (np.array([0]), np.array([5]))
-    for nodes, times, k in ((q[0], q[1].astype(float), 2), (q[0], pd.bdate_range('2020', periods=1), 2), (q[0], q[1].astype(np.int32), 2), (q[0].astype(float), q[1], 2),
-                            ([6], q[1], 2), ([-1], q[1], 2), ([0, 1], q[1], 2), ([[0]], [[5]], 2)):
+    for nodes, times, k in ((q[0], q[1].astype(float), 2), (q[0], pd.bdate_range('2020', periods=1), 2),
+                            (q[0], q[1].astype(np.int32), 2), (q[0].astype(float), q[1], 2), ([6], q[1], 2),
+                            ([-1], q[1], 2), ([0, 1], q[1], 2), ([[0]], [[5]], 2)):
         with pytest.raises(BadData, match='recent'): ix.recent(nodes, times, k)
     for k in (0, -1, 2., True):
         with pytest.raises(BadParams, match='k='): ix.recent(*q, k)
@@ -304,11 +321,13 @@ def test_edges_on_show_what_the_row_may_see():
     e = ev.merge(graph_of(bars), ev.sector_events(sectors, bars.index, list(sectors.index), asof=bars.index[0]))
     day = bars.index[29]
     got = ev.edges_on(e, day, weight='corr')
-    assert len(got) == 12 and (got['age'] == (day - bars.index[27]).days).all() and got['weight'].abs().is_monotonic_decreasing
+    assert (len(got) == 12 and (got['age'] == (day - bars.index[27]).days).all()
+            and got['weight'].abs().is_monotonic_decreasing)
     assert len(ev.edges_on(e, day, weight='same_sector')) == 12
     wide = ev.edges_on(e, bars.index[40], lookback='60D', weight='corr')
     assert not wide.duplicated(['src', 'dst']).any() and len(wide) >= 12 and wide['age'].nunique() > 1
-    assert ev.edges_on(e, bars.index[10], weight='corr').empty and not ev.edges_on(e, bars.index[10], weight='same_sector').empty
+    assert (ev.edges_on(e, bars.index[10], weight='corr').empty
+            and not ev.edges_on(e, bars.index[10], weight='same_sector').empty)
     with pytest.raises(BadParams, match='no field'): ev.edges_on(e, day, weight='news')
 
 
@@ -318,7 +337,8 @@ def test_draw_graph_shows_every_symbol_and_closes_nothing():
     bars, sectors = toy_bars(n=6, t=60), toy_sectors(6)
     edges = ev.edges_on(graph_of(bars), bars.index[-1])
     ax = draw_graph(edges, list(sectors.index), sectors.iloc[:5]).axes[0]
-    assert {t.get_text() for t in ax.texts} == set(sectors.index) and len(ax.lines) == len(edges) and len(ax.collections) == 3
+    assert ({t.get_text() for t in ax.texts} == set(sectors.index) and len(ax.lines) == len(edges)
+            and len(ax.collections) == 3)
     assert plt.get_fignums() == before
     with pytest.raises(BadData, match='not among'): draw_graph(edges, ['AAA'])
 
@@ -327,7 +347,8 @@ def test_temporal_data_there_and_back():
     pytest.importorskip('torch_geometric')
     e = random_events(1)
     d = ev.to_temporal_data(e)
-    assert np.shares_memory(d.t.numpy(), e.t) and np.shares_memory(d.msg.numpy(), e.msg) and str(d.src.dtype) == 'torch.int64'
+    assert (np.shares_memory(d.t.numpy(), e.t) and np.shares_memory(d.msg.numpy(), e.msg)
+            and str(d.src.dtype) == 'torch.int64')
     assert same(ev.from_temporal_data(d, e.symbols, e.fields), e)
 
 

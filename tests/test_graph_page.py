@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, LookAhead, instants, toy_bars, toy_sectors
-from gnn_quant.data.bundle import load_dataset
+from gnn_quant.data.load import load_bundle
 from gnn_quant.graph import centrality as gm
 from gnn_quant.graph.builders import BUILDERS, Builder, build
 from gnn_quant.data.events import correlation_events, edges_on, make_events, merge
-from gnn_quant.graph.relations import typed
 from gnn_quant.report.graph_page import graph_data, graph_page, refresh_changes, relations_of, seen_on, shown_dates
 from gnn_quant.report.markup import loads
 from gnn_quant.pipeline.graphs import build_checked, builder_names, offered
@@ -58,13 +57,15 @@ def test_betweenness_goes_the_strong_way():
 def two_dates():
     idx = pd.DatetimeIndex(['2020-01-01', '2020-01-08'])
     t = np.repeat(instants(idx), [2, 3])
-    return make_events([0, 1, 0, 1, 2], [1, 2, 1, 3, 3], t, [[.5], [-.2], [.6], [.3], [.9]], list('ABCD'), ['corr']), idx
+    return make_events([0, 1, 0, 1, 2], [1, 2, 1, 3, 3], t, [[.5], [-.2], [.6], [.3], [.9]], list('ABCD'),
+                       ['corr']), idx
 
 
 def test_changes_by_hand():
     e, idx = two_dates()
     c = gm.graph_changes(e, idx, pd.Series(dict(A='X', B='X', C='Y', D='n/a')))
-    assert c['edges'].tolist() == [2, 3] and c['new'].tolist() == [0, 2] and c['gone'].tolist() == [0, 1] and c['parts'].tolist() == [2, 1]
+    assert (c['edges'].tolist() == [2, 3] and c['new'].tolist() == [0, 2] and c['gone'].tolist() == [0, 1]
+            and c['parts'].tolist() == [2, 1])
     assert np.isnan(c['kept'].iloc[0]) and c['kept'].iloc[1] == 1 / 4
     assert np.allclose(c['strength'], [.35, .6]) and c['same_sector'].tolist() == [.5, 1.]
 
@@ -95,7 +96,8 @@ def test_the_page_carries_the_edges_that_were_visible():
 def test_what_is_left_out_is_said():
     e = correlation_events(toy_bars(n=8, t=160), window=60, top=3, every=5)
     page = graph_page(e, most=4, most_edges=10)
-    assert f'{len(np.unique(e.t)) - 4} of {len(np.unique(e.t))} refreshes are not drawn' in page and 'weaker ties of a date are not drawn' in page
+    assert (f'{len(np.unique(e.t)) - 4} of {len(np.unique(e.t))} refreshes are not drawn' in page
+            and 'weaker ties of a date are not drawn' in page)
     assert len(carried(page)['dates'][0]['ties']) == 40 and 'refreshes are not drawn' not in graph_page(e, most=999)
     assert loads(page) == []
 
@@ -114,7 +116,7 @@ def test_one_name_and_no_sector_are_a_page_too():
     assert graph_data(e, shown_dates(e))['dates'][0]['ties'] == [0, 1, 400, 0]
 
 
-# --- refreshes, not the dates that happen to be shown --------------------------------------------------------------------
+# --- refreshes, not the dates that happen to be shown ---------------------------------------------
 
 def test_kept_is_asked_of_the_refresh_before_and_not_of_the_date_shown_before():
     "Ties that alternate: nothing is kept from one refresh to the next, everything over two"
@@ -123,7 +125,8 @@ def test_kept_is_asked_of_the_refresh_before_and_not_of_the_date_shown_before():
     e = make_events(src, dst, np.repeat(instants(idx), 2), np.full((240, 1), .5), list('ABCD'), ['corr'])
     c = refresh_changes(e)
     assert len(c) == 120 and np.isnan(c['kept'].iloc[0]) and (c['kept'].iloc[1:] == 0).all()
-    assert gm.graph_changes(e, idx[::2])['kept'].iloc[1:].eq(1).all(), 'the shown dates alone would say that all was kept'
+    assert gm.graph_changes(e, idx[::2])['kept'].iloc[1:].eq(1).all(), (
+        'the shown dates alone would say that all was kept')
     assert '<td class=n>0.000</td>' in graph_page(e, most=60) and 'counted over all of them' in graph_page(e, most=60)
 
 
@@ -132,7 +135,9 @@ def test_blocks_of_refreshes_join_without_a_seam():
     rows = pd.DatetimeIndex(np.unique(e.t))
     assert len(rows) > 120
     whole = gm.graph_changes(e, rows, toy_sectors(5))
-    pd.testing.assert_frame_equal(refresh_changes(e, toy_sectors(5)).set_index('date').rename(columns=dict(pairs='edges'))[whole.columns], whole, check_names=False, check_freq=False)
+    pd.testing.assert_frame_equal(
+        refresh_changes(e, toy_sectors(5)).set_index('date').rename(columns=dict(pairs='edges'))[whole.columns],
+        whole, check_names=False, check_freq=False)
 
 
 def test_ties_are_directed_and_pairs_are_not():
@@ -144,18 +149,20 @@ def test_ties_are_directed_and_pairs_are_not():
     assert 'ties are directed' in page and 'directed ties drawn, between' in page
 
 
-# --- several relations ---------------------------------------------------------------------------------------------------
+# --- several relations ----------------------------------------------------------------------------
 
 def several():
     bars = toy_bars(n=6, t=200)
-    return bars, merge(build('rolling', bars, window=60, top=2, every=20), build('lead_lag', bars, window=60, top=2, every=30))
+    return bars, merge(build('rolling', bars, window=60, top=2, every=20),
+                       build('lead_lag', bars, window=60, top=2, every=30))
 
 
 def test_each_relation_is_seen_at_its_own_latest_refresh():
     bars, e = several()
     seen = seen_on(e, bars.index[-1])
     for k, (part, w) in relations_of(e).items():
-        pd.testing.assert_frame_equal(seen[seen['relation'] == k].drop(columns='relation').reset_index(drop=True), edges_on(part, bars.index[-1], weight=w), check_like=True)
+        pd.testing.assert_frame_equal(seen[seen['relation'] == k].drop(columns='relation').reset_index(drop=True),
+                                      edges_on(part, bars.index[-1], weight=w), check_like=True)
     assert seen['age'].nunique() == 2 and {w for _, w in relations_of(e).values()} == {'corr', 'lead_corr'}
 
 
@@ -171,20 +178,26 @@ def test_a_relation_without_a_weight_weighs_one_and_a_merge_can_be_told_apart():
 
 def test_every_measure_can_be_chosen_and_betweenness_of_many_names_is_left_out_and_said():
     page = graph_page(several()[1], most=3)
-    assert re.findall(r'data-mid="(\w+)"', page) == list(gm.CENTRALITIES) and page.count('<option value="betweenness"') == 2 and loads(page) == []
+    assert (re.findall(r'data-mid="(\w+)"', page) == list(gm.CENTRALITIES)
+            and page.count('<option value="betweenness"') == 2 and loads(page) == [])
     many = [f'S{i}' for i in range(130)]
-    page = graph_page(make_events(range(129), range(1, 130), np.full(129, instants(pd.DatetimeIndex(['2020-01-01']))[0]), np.ones((129, 1)), many, ['corr']))
+    page = graph_page(make_events(range(129), range(1, 130),
+                                  np.full(129, instants(pd.DatetimeIndex(['2020-01-01']))[0]), np.ones((129, 1)),
+                                  many, ['corr']))
     assert 'Betweenness over time is left out' in page and 'data-mid="betweenness"' not in page
 
 
-# --- the door of a run ---------------------------------------------------------------------------------------------------
+# --- the door of a run ----------------------------------------------------------------------------
 
 def test_one_row_ahead_is_caught_at_stamps_and_passes_between_refreshes(monkeypatch):
-    monkeypatch.setitem(BUILDERS, 'ahead', Builder('knows one row', lambda bars, table, **p: correlation_events(bars.shift(-1), **p), ('window', 'top', 'every')))
-    d, how = load_dataset('toy'), dict(window=60, top=2, every=20)
+    monkeypatch.setitem(BUILDERS, 'ahead',
+                        Builder('knows one row', lambda bars, table, **p: correlation_events(bars.shift(-1), **p),
+                                ('window', 'top', 'every')))
+    d, how = load_bundle('toy'), dict(window=60, top=2, every=20)
     stamps = pd.DatetimeIndex(np.unique(build('ahead', d.bars, **how).t))
     between = d.bars.index[d.bars.index.get_loc(stamps[5]) + 7]
-    assert len(build('ahead', d.bars, cuts=[between], **how)), 'a cut between two refreshes sees nothing: that is why there are others'
+    assert len(build('ahead', d.bars, cuts=[between], **how)), (
+        'a cut between two refreshes sees nothing: that is why there are others')
     with pytest.raises(LookAhead, match='ahead: .* stamped'): build_checked(d, ['ahead'], how)
     made = build_checked(d, ['rolling', 'lead_lag'], how)
     for k in ('rolling', 'lead_lag'):
@@ -194,7 +207,7 @@ def test_one_row_ahead_is_caught_at_stamps_and_passes_between_refreshes(monkeypa
 
 
 def test_a_map_of_a_later_date_is_offered_with_its_caveat_and_what_is_missing_is_said():
-    d = load_dataset('toy')
+    d = load_bundle('toy')
     assert offered(d) == ['rolling', 'ewma', 'partial', 'lead_lag', 'sector']
     made = build_checked(d, builder_names('sector', d), dict(window=60, every=20))
     assert 'look-ahead' in made.caveats[0] and made.checks.loc['sector', 'passed the door at'].startswith('not checked')
@@ -209,5 +222,7 @@ def test_the_run_leaves_a_page_that_says_where_each_builder_passed(tmp_settings)
     ingest = run('ingest', {}, tmp_settings, quiet=True)
     r = run('graph', dict(builder='rolling+lead_lag', dates=5, every=40), tmp_settings, quiet=True)
     html = page_of(r).read_text()
-    assert page_of(ingest) is None and page_of(r).name == 'graph.html' and 'passed the door at' in html and html.count('data-kind=') == 2
-    assert {'changes', 'edges', 'centralities'} <= set(r.frames) and all(0 <= r.metrics[f'{k} kept'] <= 1 for k in ('rolling', 'lead_lag')) and 'kept' not in r.metrics
+    assert (page_of(ingest) is None and page_of(r).name == 'graph.html' and 'passed the door at' in html
+            and html.count('data-kind=') == 2)
+    assert ({'changes', 'edges', 'centralities'} <= set(r.frames)
+            and all(0 <= r.metrics[f'{k} kept'] <= 1 for k in ('rolling', 'lead_lag')) and 'kept' not in r.metrics)

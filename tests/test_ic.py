@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 from gnn_quant.core import BadData, BadParams, StoreError, peeks, toy_bars
 from gnn_quant.data.sources.sp500_daily import forward_adjusted, load_adjusted
 from gnn_quant.data.sources.nasdaq_rsr import blocks, full_max, load_ranking, past_max, write_toy_ranking
-from gnn_quant.stats.ic import Difference, common_cells, daily_ic, graph_sentence, hac_t, icir, random_band, resampled, score_table, stationary_rows
+from gnn_quant.stats.ic import (Difference, common_cells, daily_ic, graph_sentence, hac_t, icir, random_band,
+                                resampled, score_table, stationary_rows)
 from gnn_quant.data.target import Target
 
 DAYS = pd.bdate_range('2020-01-01', periods=240, name='date')
@@ -23,7 +24,8 @@ def folder(tmp_path): return write_toy_ranking(tmp_path, 12, 260)
 def load(folder): return load_ranking(folder, train=180, valid=40)
 
 
-def noise(seed, rows=240, names=20): return pd.DataFrame(np.random.default_rng(seed).normal(size=(rows, names)), DAYS[:rows])
+def noise(seed, rows=240, names=20):
+    return pd.DataFrame(np.random.default_rng(seed).normal(size=(rows, names)), DAYS[:rows])
 
 
 # ---- the ranking set
@@ -56,22 +58,25 @@ def test_labels_that_the_prices_do_not_bear_out_are_refused(folder):
 def test_no_level_of_the_set_knows_its_future(folder):
     rs = load(folder)
     first = rs.bars['Close'].bfill().iloc[0]
-    assert np.allclose(first, 1) and not peeks(lambda b: past_max(b['Close']), rs.bars, DAYS[100]) and peeks(lambda b: full_max(b['Close']), rs.bars, DAYS[100])
+    assert (np.allclose(first, 1) and not peeks(lambda b: past_max(b['Close']), rs.bars, DAYS[100])
+            and peeks(lambda b: full_max(b['Close']), rs.bars, DAYS[100]))
 
 
-@pytest.mark.parametrize('broken, error, says', [
-    (lambda f: next(f.glob('*.npz')).unlink(), BadData, 'no files published_'),
-    (lambda f: (f / 'NASDAQ_dates.csv').unlink(), BadData, 'no files NASDAQ_dates.csv'),
-    (lambda f: (f / 'NASDAQ_industry_ticker.json').unlink(), BadData, 'no files NASDAQ_industry_ticker.json'),
-    (lambda f: (f / 'NASDAQ_industry_ticker.json').write_text('{'), StoreError, 'not JSON'),
-    (lambda f: (f / 'NASDAQ_industry_ticker.json').write_text('[1]'), BadData, 'maps an industry'),
-    (lambda f: (f / 'NASDAQ_dates.csv').write_text('2020-01-01'), BadData, '1 lines, wanted 29 [+] 260'),
-    (lambda f: next(f.glob('*.npz')).write_bytes(b'no'), StoreError, 'cannot be read'),
-    (lambda f: np.savez(next(f.glob('*.npz')), price=np.ones((2, 3))), BadData, 'no array mask'),
-    (lambda f: np.savez(next(f.glob('*.npz')), **dict(np.load(next(f.glob('*.npz')))) | dict(mask=np.ones((3, 3)))), BadData, 'mask is'),
-    (lambda f: np.save(f / 'NASDAQ_industry_relation.npy', np.array([[0], [99]])), BadData, 'nodes 0 .. 99'),
-    (lambda f: np.save(f / 'NASDAQ_industry_relation.npy', np.ones((3, 2), int)), BadData, 'wanted whole numbers [(]2, edges'),
-])
+@pytest.mark.parametrize(
+    'broken, error, says',
+    [(lambda f: next(f.glob('*.npz')).unlink(), BadData, 'no files published_'),
+     (lambda f: (f / 'NASDAQ_dates.csv').unlink(), BadData, 'no files NASDAQ_dates.csv'),
+     (lambda f: (f / 'NASDAQ_industry_ticker.json').unlink(), BadData, 'no files NASDAQ_industry_ticker.json'),
+     (lambda f: (f / 'NASDAQ_industry_ticker.json').write_text('{'), StoreError, 'not JSON'),
+     (lambda f: (f / 'NASDAQ_industry_ticker.json').write_text('[1]'), BadData, 'maps an industry'),
+     (lambda f: (f / 'NASDAQ_dates.csv').write_text('2020-01-01'), BadData, '1 lines, wanted 29 [+] 260'),
+     (lambda f: next(f.glob('*.npz')).write_bytes(b'no'), StoreError, 'cannot be read'),
+     (lambda f: np.savez(next(f.glob('*.npz')), price=np.ones((2, 3))), BadData, 'no array mask'),
+     (lambda f: np.savez(next(f.glob('*.npz')),
+                         **dict(np.load(next(f.glob('*.npz')))) | dict(mask=np.ones((3, 3)))), BadData, 'mask is'),
+     (lambda f: np.save(f / 'NASDAQ_industry_relation.npy', np.array([[0], [99]])), BadData, 'nodes 0 .. 99'),
+     (lambda f: np.save(f / 'NASDAQ_industry_relation.npy', np.ones((3, 2), int)), BadData,
+      'wanted whole numbers [(]2, edges'),])
 def test_a_broken_folder_is_named(folder, broken, error, says):
     broken(folder)
     with pytest.raises(error, match=says): load(folder)
@@ -105,10 +110,12 @@ def test_forward_adjustment_keeps_the_past_the_ratios_and_the_traded_value():
     raw.loc[late, 'Adj Close'] *= 1.25
     x = forward_adjusted(raw.sample(frac=1, random_state=0)).set_index(['symbol', 'date']).sort_index()
     r = raw.set_index(['symbol', 'date']).sort_index()
-    assert np.allclose(x['Close'].groupby('symbol').pct_change().dropna(), r['Adj Close'].groupby('symbol').pct_change().dropna())
+    assert np.allclose(x['Close'].groupby('symbol').pct_change().dropna(),
+                       r['Adj Close'].groupby('symbol').pct_change().dropna())
     early = x.index.get_level_values('date') < raw['date'].unique()[20]
     assert np.allclose(x.loc[early, ['Open', 'High', 'Low', 'Close']], r.loc[early, ['Open', 'High', 'Low', 'Close']])
-    assert np.allclose(x['Close'] * x['Volume'], r['Close'] * r['Volume']) and np.allclose(x['High'] / x['Close'], r['High'] / r['Close'])
+    assert (np.allclose(x['Close'] * x['Volume'], r['Close'] * r['Volume'])
+            and np.allclose(x['High'] / x['Close'], r['High'] / r['Close']))
 
 
 def test_an_adjusted_folder_and_what_can_be_wrong_with_it(tmp_path):
@@ -135,7 +142,8 @@ def test_daily_ic_is_scipys(seed, gone):
         if m.sum() < 3 or s.iloc[i][m].nunique() < 2: continue
         a, b = s.iloc[i][m], y.iloc[i][m]
         if b.nunique() < 2: continue
-        assert np.isclose(daily_ic(s, y).iloc[i], np.corrcoef(a, b)[0, 1]) and np.isclose(daily_ic(s, y, 'rank').iloc[i], spearmanr(a, b)[0])
+        assert (np.isclose(daily_ic(s, y).iloc[i], np.corrcoef(a, b)[0, 1])
+                and np.isclose(daily_ic(s, y, 'rank').iloc[i], spearmanr(a, b)[0]))
 
 
 def test_scores_without_labels_are_refused():
@@ -188,8 +196,10 @@ def test_seeds_are_averaged_not_pooled_and_ties_to_self_are_not_compared():
     seeds = [.2 * y + noise(10 + i) for i in range(5)]
     t = score_table(dict(edge_free=[noise(50)], tgat=seeds), Target(y, 1), draws=200)
     by_hand = [daily_ic(s, y) for s in seeds]
-    assert np.isclose(t.loc['tgat', 'IC'], np.mean([v.mean() for v in by_hand])) and np.isclose(t.loc['tgat', 'ICIR'], np.mean([icir(v) for v in by_hand]))
-    assert np.isclose(t.loc['tgat', 'IC sd'], np.std([v.mean() for v in by_hand], ddof=1)) and np.isnan(t.loc['edge_free', 'vs edge_free'])
+    assert (np.isclose(t.loc['tgat', 'IC'], np.mean([v.mean() for v in by_hand]))
+            and np.isclose(t.loc['tgat', 'ICIR'], np.mean([icir(v) for v in by_hand])))
+    assert (np.isclose(t.loc['tgat', 'IC sd'], np.std([v.mean() for v in by_hand], ddof=1))
+            and np.isnan(t.loc['edge_free', 'vs edge_free']))
     assert t.loc['tgat', 'edge_free side'] == 'ahead' and 'the graph helped in this sample' in graph_sentence(t)
 
 
@@ -209,5 +219,6 @@ def test_no_scores_other_rows_and_wrong_figures():
 
 
 def test_ahead_needs_the_whole_interval():
-    sides = [Difference(*v).side for v in ((.1, .01, .3), (.1, -.01, .3), (-.1, -.3, .01), (-.1, -.3, -.01), (.1, np.nan, np.nan))]
+    sides = [Difference(*v).side
+             for v in ((.1, .01, .3), (.1, -.01, .3), (-.1, -.3, .01), (-.1, -.3, -.01), (.1, np.nan, np.nan))]
     assert sides == ['ahead', 'level', 'level', 'behind', 'short']

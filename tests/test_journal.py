@@ -1,7 +1,6 @@
 "A log from which nothing is quietly taken, and which a crash does not turn into a false alarm"
 import itertools
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -42,7 +41,8 @@ def rechained(entries):
 
 
 def test_reads_what_was_added(path):
-    assert [e.body['i'] for e in journal.read(path)] == list(range(6)) and [e.body['i'] for e in journal.read(path, 'trial')] == [1, 3, 5]
+    assert ([e.body['i'] for e in journal.read(path)] == list(range(6))
+            and [e.body['i'] for e in journal.read(path, 'trial')] == [1, 3, 5])
     assert journal.verify_chain(path) == 6 and journal.head(path).seq == 6
     e = journal.append(path, 'odd', dict(nan=float('nan'), text='é\n', deep=dict(a=(1, 2))))
     assert e == journal.read(path)[-1] and e.body == dict(nan=None, text='é\n', deep=dict(a=[1, 2]))
@@ -51,7 +51,8 @@ def test_reads_what_was_added(path):
 def test_every_edit_of_every_entry_is_named(path):
     good = lines_of(path)
     for i in range(6):
-        for change in (lambda d: d['body'].update(i=99), lambda d: d.update(kind='x'), lambda d: d.update(time='2000-01-01T00:00:00Z')):
+        for change in (lambda d: d['body'].update(i=99), lambda d: d.update(kind='x'),
+                       lambda d: d.update(time='2000-01-01T00:00:00Z')):
             d = json.loads(good[i])
             change(d)
             path.write_text(''.join(good[:i] + [json.dumps(d) + '\n'] + good[i + 1:]))
@@ -130,13 +131,15 @@ def test_lines_that_are_not_entries(path):
 
 
 def test_what_is_not_a_fact(path):
-    for kind, body in (('', {}), (None, {}), ('x', [1]), ('x', None), ('x', dict(a=float('inf'))), ('x', dict(a=object()))):
+    for kind, body in (('', {}), (None, {}), ('x', [1]), ('x', None), ('x', dict(a=float('inf'))),
+                       ('x', dict(a=object()))):
         with pytest.raises(BadData): journal.append(path, kind, body)
     assert journal.verify_chain(path) == 6
 
 
 def test_never_written(tmp_path):
-    assert journal.read(tmp_path / 'x.jsonl') == [] and journal.verify_chain(tmp_path / 'x.jsonl') == 0 and journal.head(tmp_path / 'x.jsonl') == journal.START
+    assert (journal.read(tmp_path / 'x.jsonl') == [] and journal.verify_chain(tmp_path / 'x.jsonl') == 0
+            and journal.head(tmp_path / 'x.jsonl') == journal.START)
     assert not list(tmp_path.iterdir())
     with pytest.raises(StoreError, match='none/x.jsonl'): journal.append(tmp_path / 'none/x.jsonl', 'x', {})
 
@@ -216,24 +219,25 @@ KILLS = textwrap.dedent('''
     from gnn_quant.storage import files as store
     path, at, kills, acked = Path(sys.argv[1]) / 'x.jsonl', 0, 0, 0
     for at in range(1, 100):
-        before = journal.verify(path)
+        before = journal.verify_chain(path)
         def work():
             journal.os = store.os = FaultyOS(at, die)
             journal.append(path, 'new', dict(at=at))
         ended = in_child(work)
-        now = journal.verify(path)
+        now = journal.verify_chain(path)
         assert now == before + 1 if ended else now in (before, before + 1), at
         assert journal.append(path, 'acknowledged', dict(at=at)).seq == now + 1
         acked += 1
         assert len(journal.read(path, 'acknowledged')) == acked
         if ended: break
         kills += 1
-    print(kills, journal.verify(path))
+    print(kills, journal.verify_chain(path))
 ''')
 
 
 def test_killed_between_any_two_calls(tmp_path):
-    done = subprocess.run([sys.executable, '-c', KILLS, str(tmp_path), str(HERE)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, '-c', KILLS, str(tmp_path), str(HERE)], capture_output=True, text=True,
+                          timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.split()[0]) >= 7
 
@@ -270,13 +274,15 @@ def test_many_processes_and_one_of_them_killed(tmp_path):
     got = {e.seq: (e.body['who'], e.body['i']) for e in journal.read(tmp_path / 'x.jsonl')}
     acked = [tuple(map(int, x.split())) for x in (tmp_path / 'acks').read_text().splitlines()]
     assert all(got[seq] == (who, i) for seq, who, i in acked) and len(acked) >= 100
-    for who in range(5): assert [i for w, i in got.values() if w == who] == list(range(sum(w == who for w, _ in got.values())))
+    for who in range(5):
+        assert [i for w, i in got.values() if w == who] == list(range(sum(w == who for w, _ in got.values())))
 
 
 def test_readers_beside_a_writer_never_see_half(tmp_path):
     path = tmp_path / 'x.jsonl'
     journal.append(path, 'first', {})
-    code = "import sys; from gnn_quant import journal\nfor i in range(40): journal.append(sys.argv[1], 'x', dict(i=i, pad='y' * 3000))"
+    code = ("import sys; from gnn_quant import journal\nfor i in range(40): "
+            "journal.append(sys.argv[1], 'x', dict(i=i, pad='y' * 3000))")
     writer = subprocess.Popen([sys.executable, '-c', code, str(path)])
     seen = []
     while writer.poll() is None: seen.append(journal.verify_chain(path))

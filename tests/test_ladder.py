@@ -5,9 +5,10 @@ import pytest
 
 from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, peeks, toy_bars
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, write_toy_ranking
-from gnn_quant.data.bundle import load_dataset
+from gnn_quant.data.load import load_bundle
 from gnn_quant.stats.ic import daily_ic, graph_sentence, hac_t
-from gnn_quant.evidence.leaderboard import cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task, run_ladder, task_events
+from gnn_quant.evidence.leaderboard import (cost_table, dataset_task, ladder_table, published_inputs, rank_average,
+                                            ranking_task, run_ladder, task_events)
 from gnn_quant.market import Costs
 from gnn_quant.report.leaderboard import interval_chart, ladder_page
 
@@ -21,14 +22,16 @@ def folder(tmp_path): return write_toy_ranking(tmp_path, 12, 260)
 def load(folder): return load_ranking(folder, train=180, valid=40)
 
 
-def noise(seed, rows=240, names=20): return pd.DataFrame(np.random.default_rng(seed).normal(size=(rows, names)), DAYS[:rows])
+def noise(seed, rows=240, names=20):
+    return pd.DataFrame(np.random.default_rng(seed).normal(size=(rows, names)), DAYS[:rows])
 
 
 def test_unknown_industry_is_no_group_and_self_loops_are_dropped(folder):
     rs = load(folder)
     e = task_events(rs.bars, ('group',), rs.industry)
     unknown = {i for i, g in enumerate(rs.industry) if pd.isna(g)}
-    assert len(unknown) == 2 and not unknown & set(e.src.tolist()) and (rs.relations['industry'][0] != rs.relations['industry'][1]).all()
+    assert (len(unknown) == 2 and not unknown & set(e.src.tolist())
+            and (rs.relations['industry'][0] != rs.relations['industry'][1]).all())
 
 
 def test_daily_rank_ic_is_that_of_the_training():
@@ -58,9 +61,11 @@ def test_a_killed_ladder_goes_on_where_it_stopped(task, tmp_path):
     with pytest.raises(Killed): run_ladder(task, RUNGS, (0, 1), tmp_path / 'home', bomb)
     kept = sorted(p.stat().st_mtime_ns for p in (tmp_path / 'home/edge_free').rglob('scores.parquet'))
     again = run_ladder(task, RUNGS, (0, 1), tmp_path / 'home')
-    assert len(kept) == 2 and kept == sorted(p.stat().st_mtime_ns for p in (tmp_path / 'home/edge_free').rglob('scores.parquet'))
+    assert (len(kept) == 2
+            and kept == sorted(p.stat().st_mtime_ns for p in (tmp_path / 'home/edge_free').rglob('scores.parquet')))
     for r in RUNGS:
-        for a, b in zip(whole.scores[r], again.scores[r]): pd.testing.assert_frame_equal(a, b, check_freq=False, check_names=False)
+        for a, b in zip(whole.scores[r], again.scores[r]):
+            pd.testing.assert_frame_equal(a, b, check_freq=False, check_names=False)
 
 
 def test_another_task_does_not_pick_up_its_checkpoints(task, folder, tmp_path):
@@ -75,7 +80,8 @@ def test_what_has_no_seed_is_run_once_and_the_rest_differ_by_seed(task):
     assert not done.scores['tgat'][0].equals(done.scores['tgat'][1])
     t = ladder_table(done.scores, task.y, draws=100)
     assert 'interval' in graph_sentence(t) or 'too few' in graph_sentence(t)
-    html = ladder_page(t, 'toy', 9, done.history, cost_table(done.scores, task.bars, Costs(5e-4, 5e-4), 1), task.caveats)
+    html = ladder_page(t, 'toy', 9, done.history, cost_table(done.scores, task.bars, Costs(5e-4, 5e-4), 1),
+                       task.caveats)
     assert html.count('<svg') == 2 and '9 trials' in html and 'Selection by the future' in html
 
 
@@ -85,7 +91,7 @@ def test_wrong_settings_of_a_ladder(task, folder):
     with pytest.raises(BadParams, match='seeds'): run_ladder(task, RUNGS, (1, 1))
     with pytest.raises(BadParams, match='edges'): ranking_task(load(folder), edges=('friends',))
     with pytest.raises(BadParams, match='warmup'): ranking_task(load(folder), warmup=500)
-    with pytest.raises(BadParams, match='static_sectors'): dataset_task(load_dataset('toy'), edges=('peers',))
+    with pytest.raises(BadParams, match='static_sectors'): dataset_task(load_bundle('toy'), edges=('peers',))
     with pytest.raises(BadParams, match='seeds'): rank_average([1, 2], [1, 2, 3])
     with pytest.raises(BadData, match='compares with nothing'): interval_chart(pd.DataFrame(dict(IC=[1.])))
 
@@ -95,25 +101,30 @@ def test_a_sector_map_is_used_from_the_day_it_was_known_unless_the_flaw_is_accep
     cut = bars.index[70]
     late, static = (task_events(bars, ('peers',), two, asof, window=20) for asof in (cut, None))
     assert late.t.min() >= cut.as_unit('ns').value > static.t.min()
-    with pytest.raises(LookAhead, match='this map was known on 2031'): task_events(bars, ('peers',), two, '2031-01-01', window=20)
+    with pytest.raises(LookAhead, match='this map was known on 2031'):
+        task_events(bars, ('peers',), two, '2031-01-01', window=20)
 
 
 def test_published_inputs_leak_only_when_asked_to():
     close = toy_bars(4, 90)['Close']
-    assert not peeks(published_inputs, close, close.index[60]) and peeks(lambda c: published_inputs(c, full_max), close, close.index[60])
+    assert (not peeks(published_inputs, close, close.index[60])
+            and peeks(lambda c: published_inputs(c, full_max), close, close.index[60]))
     assert published_inputs(close)['ret_1'].abs().max(axis=None) <= .2
 
 
 def test_costs_take_what_they_should(task):
     s = run_ladder(task, dict(ridge=('ridge', {})), (0,)).scores
     free, dear = (cost_table(s, task.bars, Costs(c, 0.), 1).loc['ridge'] for c in (0., .001))
-    assert free['net Sharpe'] == free['gross Sharpe'] == dear['gross Sharpe'] and dear['net Sharpe'] < free['net Sharpe']
+    assert (free['net Sharpe'] == free['gross Sharpe'] == dear['gross Sharpe']
+            and dear['net Sharpe'] < free['net Sharpe'])
 
 
 def test_the_run_notebook_counts_its_models_and_leaves_its_page(tmp_settings):
     from gnn_quant.runs.engine import run
     from gnn_quant.runs.trials import trials_so_far
-    r = run('ladder', dict(models=['reversal', 'edge_free', 'tgat'], seeds=[0], rows=440, epochs=1, draws=50), tmp_settings, quiet=True)
+    r = run('ladder', dict(models=['reversal', 'edge_free', 'tgat'], seeds=[0], rows=440, epochs=1, draws=50),
+            tmp_settings, quiet=True)
     html = (r.path / 'ladder.html').read_text()
-    assert trials_so_far(tmp_settings) == 3 and 'SIMULATED' in html and r.manifest['metrics']['sentence'].startswith('tgat has a rank IC')
+    assert (trials_so_far(tmp_settings) == 3 and 'SIMULATED' in html
+            and r.manifest['metrics']['sentence'].startswith('tgat has a rank IC'))
     assert {'ladder', 'costs', 'history', 'scores.tgat-0'} <= set(r.frames)

@@ -3,7 +3,8 @@ import numba, numpy as np, pytest
 from numba import types
 from hypothesis import given, strategies as st
 
-from gnn_quant.kernels.simd import aligned, address, copy_in, fill, fma, keep_alive, larger, load_lanes, load_part, past, plus, absolute, store, store_part, copy_out, top, total, within
+from gnn_quant.kernels.simd import (aligned, address, copy_in, fill, fma, keep_alive, larger, load_lanes, load_part,
+                                    past, plus, absolute, store, store_part, copy_out, top, total, within)
 
 KINDS = np.float32, np.float64
 numbers = st.lists(st.floats(-1e6, 1e6, width=32), min_size=16, max_size=16)
@@ -29,7 +30,8 @@ def folded(x, how):
 def test_words_do_to_sixteen_numbers_what_numpy_does(kind, x, y, a):
     x, y, a, out = np.array(x, kind), np.array(y, kind), kind(a), np.zeros(64, kind)
     s, m = words(x, y, a, out)
-    assert np.array_equal(out[16:32], x + a * y) and np.array_equal(out[32:48], np.maximum(x, y)) and np.array_equal(out[48:], abs(x))
+    assert (np.array_equal(out[16:32], x + a * y) and np.array_equal(out[32:48], np.maximum(x, y))
+            and np.array_equal(out[48:], abs(x)))
     near = np.spacing(np.maximum(abs(x * y), abs(x * y + x)))
     assert (abs(out[:16] - (x * y + x)) <= 2 * near).all()
     assert s == folded(x, np.add) and m == x.max() and type(s) is type(float(kind(0)))
@@ -48,7 +50,8 @@ def test_a_part_reads_and_writes_its_own_lanes_alone(kind, n):
     x, out, m = np.arange(64, dtype=kind) + 5, np.full(64, -1, kind), min(max(n, 0), 16)
     most = part(x, 8, n, out, 20)
     assert np.array_equal(out[20:20 + m], x[8:8 + m]) and (np.delete(out[:48], np.arange(20, 20 + m)) == -1).all()
-    assert np.array_equal(out[48:], np.where(np.arange(16) < n, x[8:24], 0)) and most == (x[8:8 + m].max() if m else x[0])
+    assert (np.array_equal(out[48:], np.where(np.arange(16) < n, x[8:24], 0))
+            and most == (x[8:8 + m].max() if m else x[0]))
 
 
 @numba.njit
@@ -64,7 +67,8 @@ def test_a_row_goes_into_a_block_and_comes_back(n, i):
     row(x[:i + n], i, n, room, 16, out)
     wide = -(-n // 16) * 16
     assert np.array_equal(out[1:-1], x[i:i + n]) and out[0] == out[-1] == 9
-    assert np.array_equal(room[16:16 + n], x[i:i + n]) and (room[16 + n:16 + wide] == 0).all() and (room[:16] == 9).all() and (room[16 + wide:] == 9).all()
+    assert (np.array_equal(room[16:16 + n], x[i:i + n]) and (room[16 + n:16 + wide] == 0).all()
+            and (room[:16] == 9).all() and (room[16 + wide:] == 9).all())
 
 
 @numba.njit
@@ -75,7 +79,8 @@ def swapped(x, i, j):
     return past(p, i)[j - i]
 
 
-@pytest.mark.parametrize('x', [np.arange(5), np.arange(5.), np.array([True, False, True, False, False]), np.arange(5, dtype=np.int32)], ids=lambda x: str(x.dtype))
+@pytest.mark.parametrize('x', [np.arange(5), np.arange(5.), np.array([True, False, True, False, False]),
+                               np.arange(5, dtype=np.int32)], ids=lambda x: str(x.dtype))
 def test_memory_holds_every_type_an_array_holds(x):
     y = x.copy()
     assert swapped(y, 1, 2) == x[1] and y.tolist() == x[[0, 2, 1, 3, 4]].tolist()
@@ -123,8 +128,11 @@ def test_no_inner_loop_of_a_kernel_is_handed_an_array_to_count():
     from gnn_quant.kernels import simd_nn as products
     from gnn_quant.models.layers.attention import TemporalAttention
     x = torch.randn(40, 8, requires_grad=True)
-    TemporalAttention(8, 8, 8).gather(x, x, torch.randint(0, 40, (40, 5)), None, torch.ones(40, 5, dtype=torch.bool)).sum().backward()
-    for f in (kernel.forward, kernel.backward): numba.njit(nogil=True, error_model='numpy')(f.py_func).compile(f.signatures[0])
-    for f in (kernel.dots, kernel.fold_query, kernel.gather_neighbors, kernel.to_slots, kernel.backward_one, products.matmul):
+    TemporalAttention(8, 8, 8).gather(x, x, torch.randint(0, 40, (40, 5)), None,
+                                      torch.ones(40, 5, dtype=torch.bool)).sum().backward()
+    for f in (kernel.forward, kernel.backward):
+        numba.njit(nogil=True, error_model='numpy')(f.py_func).compile(f.signatures[0])
+    for f in (kernel.dots, kernel.fold_query, kernel.gather_neighbors, kernel.to_slots, kernel.backward_one,
+              products.matmul):
         found = [s for s in f.signatures if any(isinstance(a, types.Array) for a in s)]
         assert f.signatures and not found, f'{f.__name__}{found}: pass bare(array)'

@@ -6,7 +6,8 @@ import pytest
 from gnn_quant.core import BadParams, LookAhead, toy_bars
 from gnn_quant.data.bars import symbols as symbols_of
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking
-from gnn_quant.evidence.known_leaks import LEAKS, ONE_EYED, STAGES, future_map, leak_data, leak_table, month_graph, sample_graph, toy_changes
+from gnn_quant.evidence.known_leaks import (LEAKS, ONE_EYED, STAGES, future_map, leak_data, leak_table, month_graph,
+                                            sample_graph, toy_changes)
 from gnn_quant.lookahead.audit import FUTURES, audit
 from gnn_quant.evidence.honest_pipelines import honest_lines, toy_sources
 from gnn_quant.lookahead.replay import Line, bent, own_copy, rebuild
@@ -35,13 +36,15 @@ def test_on_other_markets_too(seed):
     assert (t['named'] == t['stage']).all() and t['honest_passes'].all(), t['finding'].tolist()
 
 
-WHERE = {'month-end graph, early': 'bars', 'full-sample correlation': 'bars', 'future sector map': 'groups', 'scaler fit on all dates': 'bars', 'rows dropped by label': 'bars',
-         'back-filled prices': 'bars', 'target inside a feature': 'bars', 'full-sample maximum': 'bars'}
+WHERE = {'month-end graph, early': 'bars', 'full-sample correlation': 'bars', 'future sector map': 'groups',
+         'scaler fit on all dates': 'bars', 'rows dropped by label': 'bars', 'back-filled prices': 'bars',
+         'target inside a feature': 'bars', 'full-sample maximum': 'bars'}
 
 
 @pytest.mark.parametrize('name', list(LEAKS))
 def test_the_finding_is_true_to_the_number(name):
-    "What the sentence says was there and is there now is there, in the true line and in the one with that future; nothing moved before it"
+    """What the sentence says was there and is there now is there,
+    in the true line and in the one with that future; nothing moved before it"""
     data, leak = leak_data(), LEAKS[name]
     line = leak.lines()[0]
     f = audit(line, data, 3).causes[0]
@@ -49,13 +52,16 @@ def test_the_finding_is_true_to_the_number(name):
     a, b = outcome({k: own_copy(v) for k, v in data.items()}), outcome(bent(data, f.cut, f.how, 0))
     assert f.source == (WHERE[name],) and f.date <= f.cut
     if isinstance(a, Events):
-        rows = lambda e: {(e.symbols[s], e.symbols[d], t): m for s, d, t, m in zip(e.src, e.dst, e.t, e.msg[:, e.fields.index(f.frame)])}
+        rows = lambda e: {(e.symbols[s], e.symbols[d], t): m
+                          for s, d, t, m in zip(e.src, e.dst, e.t, e.msg[:, e.fields.index(f.frame)])}
         a, b, at = rows(a), rows(b), (*f.edge, f.date.value)
         before = {k for k in a.keys() | b.keys() if k[2] < f.date.value}
-        assert f.symbol == f.edge[1] and a.get(at) == f.was and b.get(at) == f.now and all(a.get(k) == b.get(k) for k in before)
+        assert (f.symbol == f.edge[1] and a.get(at) == f.was and b.get(at) == f.now
+                and all(a.get(k) == b.get(k) for k in before))
         return
     if f.kind == 'gone' and not f.symbol: return _row_is_gone(a, b, f)
-    assert a.loc[f.date, (f.frame, f.symbol)] == f.was and b.loc[f.date, (f.frame, f.symbol)] == f.now and abs(f.was - f.now) == f.by <= f.most
+    assert (a.loc[f.date, (f.frame, f.symbol)] == f.was and b.loc[f.date, (f.frame, f.symbol)] == f.now
+            and abs(f.was - f.now) == f.by <= f.most)
     assert a[a.index < f.date].equals(b[b.index < f.date])
 
 
@@ -104,7 +110,8 @@ def early(stage):
     "The same stage on bars that are two rows early, and on tables that knew everything twenty days before"
     def wrong(d, m):
         d = dict(d.items())
-        for k, column in (('groups', 'asof'), ('pairs', 'asof'), ('facts', 'filed'), ('items', 'known'), ('macro', 'released')):
+        for k, column in (('groups', 'asof'), ('pairs', 'asof'), ('facts', 'filed'), ('items', 'known'),
+                          ('macro', 'released')):
             if k in d: d[k] = d[k].assign(**{column: d[k][column] - pd.Timedelta(days=20)})
         if 'facts' in d: d['facts']['end'] = d['facts']['end'] - pd.Timedelta(days=20)
         return stage(d | dict(bars=d['bars'].shift(-2)), m)
@@ -124,7 +131,7 @@ SLOW = ['ridge', 'ridge_graph', 'lightgbm', 'tgn']
 
 @pytest.mark.parametrize('model', SLOW)
 def test_walk_forward_with_a_real_model_raises_no_alarm_and_a_peeping_one_does(model):
-    from gnn_quant.features.cross_section import build_features
+    from gnn_quant.features.registry import make_features
     from gnn_quant.data.target import make_target
     from gnn_quant.data.events import correlation_events
     from gnn_quant.training.walk_forward import Fold, run_fold
@@ -132,13 +139,16 @@ def test_walk_forward_with_a_real_model_raises_no_alarm_and_a_peeping_one_does(m
     bars = toy_bars(6, 110)
     own = dict(schedule=dict(epochs=1), neighbors=2, trees=5, min_leaf=5)
     fresh = lambda: make_model(model, seed=0, **{k: v for k, v in own.items() if k in model_params(model)})
-    folds = [Fold(bars.index[30:60], bars.index[64:74], bars.index[78:94]), Fold(bars.index[46:76], bars.index[80:90], bars.index[94:110])]
+    folds = [Fold(bars.index[30:60], bars.index[64:74], bars.index[78:94]),
+             Fold(bars.index[46:76], bars.index[80:90], bars.index[94:110])]
     def scores(d, m, ahead=0):
         y = make_target(d['bars'], 2)
         x = m['features'].shift(-ahead)
-        done = [run_fold(fresh(), x, m['edges'], y, Fold(f.train, f.valid, f.test[f.test <= x.index[-1]]))[0] for f in folds if f.test[0] <= x.index[-1]]
+        done = [run_fold(fresh(), x, m['edges'], y, Fold(f.train, f.valid, f.test[f.test <= x.index[-1]]))[0]
+                for f in folds if f.test[0] <= x.index[-1]]
         return pd.concat(done) if done else pd.DataFrame(index=x.index[:0])
-    stages = dict(features=lambda d, m: build_features(d['bars'], ['ret_1', 'ret_5', 'vol_20']), edges=lambda d, m: correlation_events(d['bars'], 20, 2, 5), scores=scores)
+    stages = dict(features=lambda d, m: make_features(d['bars'], ['ret_1', 'ret_5', 'vol_20']),
+                  edges=lambda d, m: correlation_events(d['bars'], 20, 2, 5), scores=scores)
     cuts = [bars.index[85], bars.index[100]]
     assert (a := audit(Line(stages), dict(bars=bars), cuts, ('cut', 'noise'))).passed, str(a)
     bad = audit(Line(stages | dict(scores=lambda d, m: scores(d, m, 1))), dict(bars=bars), cuts[:1], ('noise',))
@@ -159,7 +169,8 @@ def test_a_months_graph_is_stamped_when_the_month_is_seen_to_be_over():
 def test_the_door_names_builder_edge_and_date():
     bars = toy_bars(6, 90)
     with pytest.raises(LookAhead, match=r'sample_graph: AAA -> \w+ stamped 2020-01-01'): vouched(sample_graph, bars)
-    with pytest.raises(LookAhead, match='future_map: .* stamped 2020-01-01'): vouched(future_map, bars, Timed(toy_changes(bars), 'asof'))
+    with pytest.raises(LookAhead, match='future_map: .* stamped 2020-01-01'):
+        vouched(future_map, bars, Timed(toy_changes(bars), 'asof'))
 
 
 def test_a_dated_map_moves_edges_only_from_its_date_on():
@@ -179,7 +190,8 @@ def ranking(shared_data):
 
 @pytest.fixture(scope='module')
 def few(ranking):
-    "The last 110 days of twelve names of three real industries, one with a real gap, and their map as if one name had changed sides late"
+    """The last 110 days of twelve names of three real industries, one with a real gap,
+    and their map as if one name had changed sides late"""
     rows = ranking.mask.iloc[-110:]
     whole, holes = ranking.industry[rows.all()], rows.columns[rows.iloc[45:].all() & ~rows.all() & rows.iloc[0]]
     names = [s for g in ('Major Banks', 'Semiconductors', 'EDP Services') for s in whole.index[whole == g][:4]]
@@ -193,7 +205,8 @@ def few(ranking):
 def test_published_prices_are_divided_by_the_maximum_of_the_whole_period(ranking):
     "So the leak that is kept under the name full_max is the one in the published file, up to one number a name"
     ratio = (ranking.published / full_max(ranking.bars['Close'])).loc[:, ranking.mask.all()]
-    assert ratio.shape[1] > 800 and ratio.std().max() < 1e-6 and (ratio.iloc[0] - 1).abs().median() < 1e-6 and ratio.iloc[0].between(.96, 1 + 1e-6).all()
+    assert (ratio.shape[1] > 800 and ratio.std().max() < 1e-6 and (ratio.iloc[0] - 1).abs().median() < 1e-6
+            and ratio.iloc[0].between(.96, 1 + 1e-6).all())
 
 
 def test_each_leak_is_named_on_real_prices_and_industries(few):
@@ -204,5 +217,6 @@ def test_each_leak_is_named_on_real_prices_and_industries(few):
 def test_the_real_industry_map_is_refused_on_days_before_it_was_made(ranking, few):
     bars = few['bars']
     names, made = symbols_of(bars), ranking.index[-1] + pd.Timedelta(days=1)
-    with pytest.raises(LookAhead, match='no row may use it'): group_events(ranking.industry[list(names)], bars.index, names, asof=made, relation='industry')
+    with pytest.raises(LookAhead, match='no row may use it'):
+        group_events(ranking.industry[list(names)], bars.index, names, asof=made, relation='industry')
     with pytest.raises(LookAhead, match='future_map: .* is_sector'): vouched(future_map, bars, few['groups'])

@@ -1,11 +1,14 @@
-"The step and its fold: money is accounted for, cash stays above zero, orders are filled or listed, nothing is known early"
+"""The step and its fold: money is accounted for, cash stays above zero, orders are filled or listed,
+nothing is known early"""
 import subprocess, sys
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.data.bars import fill_price
-from gnn_quant.market import Account, Costs, REASONS, Tape, _simulate, check_weights, simulate, liquidity, open_account, orders_for_tomorrow, step, stranded
+from gnn_quant.kernels.market_step import simulate_rows
+from gnn_quant.market import (Account, Costs, REASONS, Tape, check_weights, simulate, liquidity, open_account,
+                              orders_for_tomorrow, step, stranded)
 
 
 def market(seed, n=4, t=25, gaps=.1, still=.1, lo=-.6, hi=.6, gross=None):
@@ -44,7 +47,8 @@ def test_python_steps_are_the_fold(seed):
     led = simulate(w, bars, c)
     for t in range(1, len(w)):
         acc, f = step(acc, w.iloc[t-1], bars['Close'].iloc[t-1], bars['Open'].iloc[t], c)
-        assert np.array_equal(f.shares, led.fills.iloc[t]) and np.array_equal(f.price, led.price.iloc[t], equal_nan=True)
+        assert (np.array_equal(f.shares, led.fills.iloc[t])
+                and np.array_equal(f.price, led.price.iloc[t], equal_nan=True))
         assert acc.cash == led.cash.iloc[t] and f.costs == pytest.approx(led.costs.iloc[t])
         assert acc.marked(bars['Close'].iloc[t]).equity == led.equity.iloc[t]
 
@@ -84,7 +88,8 @@ def test_reasons_name_what_was_missing():
     w.loc[d[1]] = [.1, .1, .1, 2.]
     u = simulate(w, bars).unfilled
     assert (u.index == d[2]).all()
-    assert dict(zip(u['symbol'], u['reason'])) == dict(AAA='no price at the decision', BBB='no price at the fill', DDD='out of cash')
+    assert (dict(zip(u['symbol'], u['reason']))
+            == dict(AAA='no price at the decision', BBB='no price at the fill', DDD='out of cash'))
     assert np.isnan(u.set_index('symbol')['wanted']['AAA'])
 
 
@@ -165,7 +170,8 @@ def test_step_leaves_its_inputs_alone():
     assert acc.cash == 100 and acc.shares.tolist() == [1, 2] and acc.mark.tolist() == [10, 10]
 
 
-TIGHT = [Costs(impact=1.), Costs(lot=7), Costs(volume_cap=.05), Costs(1e-3, 2e-3, .05, 2., 1, .02, 10), Costs(0, 0, 0, .5, 25, 1.), Costs(.01, 0, 0, 30., 0, .5)]
+TIGHT = [Costs(impact=1.), Costs(lot=7), Costs(volume_cap=.05), Costs(1e-3, 2e-3, .05, 2., 1, .02, 10),
+         Costs(0, 0, 0, .5, 25, 1.), Costs(.01, 0, 0, 30., 0, .5)]
 tight, sizes = st.sampled_from(TIGHT), st.sampled_from([1e4, 1e6, 1e8])
 
 
@@ -178,12 +184,14 @@ def paid_for(q, p, slip, k, com): return q * p * (1 + slip + k * q ** .5) * (1 +
 def affordable(cash, p, slip, k, com):
     "By bisection: as many shares as the cash pays for"
     lo, hi = 0., cash / p
-    for _ in range(80): lo, hi = ((lo + hi) / 2, hi) if paid_for((lo + hi) / 2, p, slip, k, com) <= cash else (lo, (lo + hi) / 2)
+    for _ in range(80):
+        lo, hi = ((lo + hi) / 2, hi) if paid_for((lo + hi) / 2, p, slip, k, com) <= cash else (lo, (lo + hi) / 2)
     return lo
 
 
 def by_hand(w, bars, c, cash):
-    "The rules as the prose tells them, in plain Python: (row, symbol) -> (wanted, filled, price, reason), cash and equity of each row"
+    """The rules as the prose tells them, in plain Python:
+    (row, symbol) -> (wanted, filled, price, reason), cash and equity of each row"""
     close, fill, volume = bars['Close'], fill_price(bars), bars.get('Volume')
     sigma, adv = (liquidity(bars, c.window)[k] for k in ('sigma', 'adv')) if c.impact else (None, None)
     held, mark, seen, out, books = dict.fromkeys(w, 0.), {}, {}, {}, []
@@ -195,7 +203,8 @@ def by_hand(w, bars, c, cash):
             for s in w:
                 if np.isnan(wish[s]) or (wish[s] == 0 and not held[s]): continue
                 if worth <= 0 or np.isnan(close[s].iloc[t-1]):
-                    out[t, s] = (np.nan, 0., np.nan, 'equity not positive' if worth <= 0 else 'no price at the decision')
+                    out[t, s] = (np.nan, 0., np.nan,
+                                 'equity not positive' if worth <= 0 else 'no price at the decision')
                     continue
                 q = wish[s] * worth / close[s].iloc[t-1] - held[s]
                 order = q * close[s].iloc[t-1]
@@ -211,7 +220,8 @@ def by_hand(w, bars, c, cash):
                     v = volume[s].iloc[t]
                     most = 0. if np.isnan(v) else whole(c.volume_cap * v, c.lot)
                     if n > most: n, why = most, 'volume cap'
-                k = c.impact * sigma[s].iloc[t-1] / adv[s].iloc[t-1] ** .5 if c.impact and adv[s].iloc[t-1] != 0 else np.nan if c.impact else 0.
+                k = (c.impact * sigma[s].iloc[t-1] / adv[s].iloc[t-1] ** .5 if c.impact and adv[s].iloc[t-1] != 0
+                     else np.nan if c.impact else 0.)
                 if np.isnan(k): n, why, k = 0., 'no volatility or volume known', 0.
                 orders.append((s, q, order, n, p, k, why))
             for s, q, order, n, p, k, why in [o for o in orders if o[1] < 0]:
@@ -220,7 +230,8 @@ def by_hand(w, bars, c, cash):
                 held[s] -= n
                 out[t, s] = (q, -n, price, why)
             buys = [o for o in orders if o[1] > 0]
-            if sum(paid_for(o[3], o[4], c.slippage, o[5], c.commission) for o in buys) > cash: buys.sort(key=lambda o: o[2])
+            if sum(paid_for(o[3], o[4], c.slippage, o[5], c.commission) for o in buys) > cash:
+                buys.sort(key=lambda o: o[2])
             for s, q, order, n, p, k, why in buys:
                 cost = paid_for(n, p, c.slippage, k, c.commission)
                 if cost > cash:
@@ -246,8 +257,10 @@ def test_the_fold_does_what_a_plain_loop_does(seed, c, cash, gaps, long):
     scale = filled.abs().to_numpy().max() + 1
     assert np.allclose(led.fills, filled, rtol=1e-8, atol=1e-9 * scale)
     assert np.allclose(led.book[['cash', 'equity']], books, rtol=1e-8, atol=1e-8 * cash)
-    listed = {(w.index.get_loc(d), s): why for d, s, why in zip(led.unfilled.index, led.unfilled['symbol'], led.unfilled['reason'])}
-    assert {k: v for k, v in listed.items() if v != 'out of cash'} == {k: o[3] for k, o in out.items() if o[3] not in ('', 'out of cash')}
+    listed = {(w.index.get_loc(d), s): why
+              for d, s, why in zip(led.unfilled.index, led.unfilled['symbol'], led.unfilled['reason'])}
+    assert ({k: v for k, v in listed.items() if v != 'out of cash'}
+            == {k: o[3] for k, o in out.items() if o[3] not in ('', 'out of cash')})
     for (t, s), o in out.items():
         if abs(o[1]) > 1e-6: assert led.price[s].iloc[t] == pytest.approx(o[2], rel=1e-7)
 
@@ -260,7 +273,8 @@ def test_money_is_accounted_for_with_frictions(seed, c, cash):
     paid = led.fills * led.price.fillna(0)
     out = paid.sum(axis=1) + led.book['fees'] + led.book['borrow']
     assert np.abs(led.cash.diff().iloc[1:] + out.iloc[1:]).max() <= 1e-9 * max(cash, led.book['gross'].max())
-    assert np.allclose(led.book['slippage'], (led.fills.abs() * (led.price - fill_price(bars)).abs().fillna(0)).sum(axis=1))
+    assert np.allclose(led.book['slippage'],
+                       (led.fills.abs() * (led.price - fill_price(bars)).abs().fillna(0)).sum(axis=1))
     if c.lot: assert (led.shares % c.lot).min(axis=None) == 0
     if c.volume_cap: assert (led.fills.abs() <= c.volume_cap * bars['Volume'].fillna(0) + 1e-9).all(axis=None)
 
@@ -277,30 +291,36 @@ def test_cash_is_conserved_to_a_billionth():
         assert abs(was.cash - spent - now.cash) < 1e-9 and (now.shares == was.shares + f.shares).all()
 
 
-@pytest.mark.parametrize('name, values', [('commission', (0, 1e-3, .05)), ('slippage', (0, 1e-3, .05)), ('impact', (0, .3, 3., 90.)), ('borrow', (0, .1, .9))])
+@pytest.mark.parametrize('name, values', [('commission', (0, 1e-3, .05)), ('slippage', (0, 1e-3, .05)),
+                                          ('impact', (0, .3, 3., 90.)), ('borrow', (0, .1, .9))])
 def test_more_cost_never_leaves_more(name, values):
     rng, n = np.random.default_rng(1), 5
     for _ in range(100):
         px, fill, w = rng.uniform(1, 50, n), rng.uniform(1, 50, n), rng.uniform(-.8, .8, n)
-        tape, was = Tape(rng.uniform(.005, .05, n), rng.uniform(1, 1e3, n), np.full(n, 1e3)), Account(500., rng.normal(0, 10, n), px)
-        left = [step(was, w, px, fill, Costs(**dict(dict(commission=0, slippage=0), **{name: v})), tape)[0].marked(fill).equity for v in values]
+        tape, was = (Tape(rng.uniform(.005, .05, n), rng.uniform(1, 1e3, n), np.full(n, 1e3)),
+                     Account(500., rng.normal(0, 10, n), px))
+        left = [step(was, w, px, fill, Costs(**dict(dict(commission=0, slippage=0), **{name: v})), tape)[0].marked(
+            fill).equity for v in values]
         assert all(a >= b - 1e-9 for a, b in zip(left, left[1:]))
     bars = toy_bars(t=60)
     once = pd.DataFrame(np.nan, bars.index, bars['Close'].columns)
     once.iloc[20] = [.5, -.3, .3, -.2]
-    ends = [simulate(once, bars, Costs(**dict(dict(commission=0, slippage=0), **{name: v}))).equity.iloc[-1] for v in values]
+    ends = [simulate(once, bars, Costs(**dict(dict(commission=0, slippage=0), **{name: v}))).equity.iloc[-1]
+            for v in values]
     assert all(a > b for a, b in zip(ends, ends[1:]))
 
 
 def test_impact_grows_with_the_root_of_the_order_and_with_volatility():
     def slid(q, sigma=.02, adv=1e4, y=1.):
-        a, f = step(open_account(1, 1e12), [q * 10 / 1e12], [10.], [10.], Costs(0, 0, impact=y), Tape([sigma], [adv], [0.]))
+        a, f = step(open_account(1, 1e12), [q * 10 / 1e12], [10.], [10.], Costs(0, 0, impact=y),
+                    Tape([sigma], [adv], [0.]))
         return f.price[0] / 10 - 1
     q = np.geomspace(1, 1e7, 15)
     cost = np.array([slid(x) for x in q])
     slope, at = np.polyfit(np.log(q), np.log(cost), 1)
     assert slope == pytest.approx(.5, abs=1e-6) and np.exp(at) == pytest.approx(.02 / 100, rel=1e-5)
-    assert slid(1e4) == pytest.approx(.02) and slid(1e4, sigma=.06) == pytest.approx(.06) and slid(1e4, adv=4e4) == pytest.approx(.01) and slid(1e4, y=.5) == pytest.approx(.01)
+    assert (slid(1e4) == pytest.approx(.02) and slid(1e4, sigma=.06) == pytest.approx(.06)
+            and slid(1e4, adv=4e4) == pytest.approx(.01) and slid(1e4, y=.5) == pytest.approx(.01))
 
 
 def test_a_sale_pays_the_impact_too_and_never_below_zero():
@@ -325,7 +345,8 @@ def test_lots_are_cut_towards_zero_and_a_closing_order_is_whole():
 def test_unknown_volume_and_volatility_stop_an_order():
     c, p = Costs(0, 0, impact=1., volume_cap=.5), np.full(4, 10.)
     nan = np.nan
-    _, f = step(open_account(4, 4000.), np.full(4, .25), p, p, c, Tape([nan, .02, .02, .02], [1e4, nan, 0., 1e4], [1e4, 1e4, 1e4, nan]))
+    _, f = step(open_account(4, 4000.), np.full(4, .25), p, p, c,
+                Tape([nan, .02, .02, .02], [1e4, nan, 0., 1e4], [1e4, 1e4, 1e4, nan]))
     assert (f.shares == 0).all() and f.reason == ('no volatility or volume known',) * 3 + ('volume cap',)
     bars = toy_bars(t=40)
     bars.loc[bars.index[:25], ('Volume', 'AAA')] = np.nan
@@ -341,7 +362,8 @@ def test_what_was_not_taken_is_listed_and_asked_again():
     once.iloc[3, 0] = .5
     led = simulate(once, bars, Costs(volume_cap=.1), 1e6)
     u = led.unfilled
-    assert len(u) == 1 and u['filled'].iloc[0] == pytest.approx(.1 * bars['Volume']['AAA'].iloc[4]) and u['wanted'].iloc[0] > 4000
+    assert (len(u) == 1 and u['filled'].iloc[0] == pytest.approx(.1 * bars['Volume']['AAA'].iloc[4])
+            and u['wanted'].iloc[0] > 4000)
     held = simulate(once.ffill(), bars, Costs(volume_cap=.1), 1e6).shares['AAA']
     assert (held.diff().iloc[4:10] > 0).all() and held.iloc[10] > 5 * u['filled'].iloc[0]
 
@@ -350,11 +372,14 @@ def test_what_was_not_taken_is_listed_and_asked_again():
 @given(seeds)
 def test_frictions_of_nothing_change_nothing(seed):
     w, bars = market(seed, lo=-.6, hi=.9)
-    a, led = [np.ascontiguousarray(x, dtype=float) for x in (w, bars['Close'], bars['Open'])], simulate(w, bars, Costs(1e-3, 2e-3, .1))
+    a, led = ([np.ascontiguousarray(x, dtype=float) for x in (w, bars['Close'], bars['Open'])],
+              simulate(w, bars, Costs(1e-3, 2e-3, .1)))
     book, why = np.empty((len(w), 7)), np.zeros(w.shape, np.int8)
     held, fills, price, want = np.empty(w.shape), np.zeros(w.shape), np.full(w.shape, np.nan), np.empty(w.shape)
-    _simulate(*a, 1e6, (1e-3, 2e-3, .1, 252.), book, held, fills, price, want, why, 0., np.full(w.shape, np.inf), np.zeros(w.shape))
-    for k, x in dict(book=book, shares=held, fills=fills, price=price).items(): assert np.allclose(getattr(led, k), x, rtol=1e-10, atol=1e-6, equal_nan=True)
+    simulate_rows(*a, 1e6, (1e-3, 2e-3, .1, 252.), book, held, fills, price, want, why, 0.,
+                  np.full(w.shape, np.inf), np.zeros(w.shape))
+    for k, x in dict(book=book, shares=held, fills=fills, price=price).items():
+        assert np.allclose(getattr(led, k), x, rtol=1e-10, atol=1e-6, equal_nan=True)
     assert len(led.unfilled) == (why > 0).sum()
 
 
@@ -366,19 +391,23 @@ def test_python_steps_are_the_fold_with_frictions(seed, c, cash):
     for t in range(1, len(w)):
         tape = Tape(known['sigma'].iloc[t-1], known['adv'].iloc[t-1], bars['Volume'].iloc[t])
         acc, f = step(acc, w.iloc[t-1], bars['Close'].iloc[t-1], bars['Open'].iloc[t], c, tape)
-        assert np.array_equal(f.shares, led.fills.iloc[t]) and np.array_equal(f.price, led.price.iloc[t], equal_nan=True) and acc.cash == led.cash.iloc[t]
+        assert (np.array_equal(f.shares, led.fills.iloc[t])
+                and np.array_equal(f.price, led.price.iloc[t], equal_nan=True) and acc.cash == led.cash.iloc[t])
 
 
 def test_missing_volume_is_refused_by_name():
     bars = toy_bars()
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
     for c in (Costs(impact=1.), Costs(volume_cap=.1)):
-        with pytest.raises(BadParams, match='bars no field Volume'): simulate(w, bars.drop(columns='Volume', level=0), c)
+        with pytest.raises(BadParams, match='bars no field Volume'):
+            simulate(w, bars.drop(columns='Volume', level=0), c)
         with pytest.raises(BadParams, match=c.frictions[0]): step(open_account(1), [1.], [1.], [1.], c)
     assert simulate(w, bars[['Close']], Costs(lot=1)).fills.abs().sum().sum() > 0
     with pytest.raises(BadData, match='no field Volume'): liquidity(bars[['Close']])
-    with pytest.raises(BadData, match='shape'): step(open_account(1), [1.], [1.], [1.], Costs(impact=1.), Tape([1.], [1., 2.], [1.]))
-    for bad in (dict(impact=-1), dict(impact=1e9), dict(lot=float('inf')), dict(volume_cap=1.5), dict(volume_cap=True), dict(window=1), dict(window=2.5)):
+    with pytest.raises(BadData, match='shape'):
+        step(open_account(1), [1.], [1.], [1.], Costs(impact=1.), Tape([1.], [1., 2.], [1.]))
+    for bad in (dict(impact=-1), dict(impact=1e9), dict(lot=float('inf')), dict(volume_cap=1.5),
+                dict(volume_cap=True), dict(window=1), dict(window=2.5)):
         with pytest.raises(BadParams, match='costs'): Costs(**bad)
 
 
@@ -386,7 +415,8 @@ def test_orders_for_tomorrow_come_in_lots():
     bars = toy_bars(t=30)
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
     o = orders_for_tomorrow(simulate(w, bars, Costs(lot=50)), w.assign(AAA=.01), bars, Costs(lot=50))['order']
-    assert (o % 50 == 0).all() and o['AAA'] < 0 and set(REASONS) >= set(orders_for_tomorrow(simulate(w, bars), w, bars)['note'])
+    assert (o % 50 == 0).all() and o['AAA'] < 0 and set(REASONS) >= set(
+        orders_for_tomorrow(simulate(w, bars), w, bars)['note'])
 
 
 @pytest.mark.parametrize('cut', [20, 45])
@@ -396,7 +426,10 @@ def test_frictions_know_nothing_early(cut, c):
     def book(b): return b['Close'].pct_change(3, fill_method=None).rank(axis=1).sub(2.5).div(4)
     assert not peeks(lambda b: simulate(book(b), b, c, 1e7), bars, bars.index[cut])
     assert not peeks(lambda b: liquidity(b, c.window), bars, bars.index[cut])
-    if c.impact: assert not peeks(lambda b: simulate(book(b), b, Costs(impact=1.), 1e7).fills.where(lambda f: f < 0).shift(-1), bars, bars.index[cut], how=('noise',))
+    if c.impact:
+        assert not peeks(
+            lambda b: simulate(book(b), b, Costs(impact=1.), 1e7).fills.where(lambda f: f < 0).shift(-1), bars,
+            bars.index[cut], how=('noise',))
 
 
 @pytest.mark.parametrize('close_only', [False, True])
@@ -410,10 +443,11 @@ def test_nothing_is_known_early(close_only, cut):
     assert peeks(lambda b: simulate(book(b).shift(-1), b).fills.shift(-1), bars, bars.index[cut], how=('noise',))
 
 
-@pytest.mark.parametrize('change, word', [
-    (lambda w: w.iloc[1:], 'rows'), (lambda w: w.shift(1, freq='B'), 'rows'), (lambda w: w.iloc[:, 1:], 'symbols'),
-    (lambda w: w.iloc[:, ::-1], 'another order'), (lambda w: w * np.inf, 'infinite'), (lambda w: w.astype(str), 'not numbers'),
-    (lambda w: w.to_numpy(), 'ndarray'), (lambda w: w.iloc[::-1], 'not sorted')])
+@pytest.mark.parametrize('change, word',
+                         [(lambda w: w.iloc[1:], 'rows'), (lambda w: w.shift(1, freq='B'), 'rows'),
+                          (lambda w: w.iloc[:, 1:], 'symbols'), (lambda w: w.iloc[:, ::-1], 'another order'),
+                          (lambda w: w * np.inf, 'infinite'), (lambda w: w.astype(str), 'not numbers'),
+                          (lambda w: w.to_numpy(), 'ndarray'), (lambda w: w.iloc[::-1], 'not sorted')])
 def test_weights_that_do_not_fit_are_refused(change, word):
     bars = toy_bars()
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
@@ -424,7 +458,8 @@ def test_weights_that_do_not_fit_are_refused(change, word):
 def test_other_bad_input_is_refused():
     bars = toy_bars()
     w = pd.DataFrame(.2, bars.index, bars['Close'].columns)
-    for c in (dict(commission=-.1), dict(slippage=1.), dict(borrow=float('inf')), dict(commission=True), dict(slippage=None)):
+    for c in (dict(commission=-.1), dict(slippage=1.), dict(borrow=float('inf')), dict(commission=True),
+              dict(slippage=None)):
         with pytest.raises(BadParams, match='costs'): Costs(**c)
     for cash in (0, -1., float('nan'), True):
         with pytest.raises(BadParams, match='cash'): simulate(w, bars, cash=cash)
@@ -436,5 +471,8 @@ def test_other_bad_input_is_refused():
 
 
 def test_import_stays_light():
-    code = "import sys, gnn_quant.market, gnn_quant.signals, gnn_quant.portfolio.sizing, gnn_quant.backtest.engine.engine; print([m for m in ('vectorbt', 'torch', 'quantstats') if m in sys.modules])"
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    code = ("import sys, gnn_quant.market, gnn_quant.signals, gnn_quant.portfolio.sizing, "
+            "gnn_quant.backtest.engine; "
+            "print([m for m in ('vectorbt', 'torch', 'quantstats') if m in sys.modules])")
+    assert (subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip()
+            == '[]')

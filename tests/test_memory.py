@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from gnn_quant.core import BadParams, instants, toy_bars, toy_symbols
-from gnn_quant.features.cross_section import build_features
+from gnn_quant.core import BadParams, toy_bars
+from gnn_quant.features.registry import make_features
 from gnn_quant.data.target import make_target
 from gnn_quant.data.events import correlation_events, make_events
 from gnn_quant.models.graphmixer import FixedTime, GraphMixer, LinkEncoder, MixerLinks, mean_of
@@ -27,7 +27,8 @@ def stream(seed, n=5, e=30, span=12):
     a = rng.integers(0, n, e)
     b = (a + rng.integers(1, n, e)) % n
     t = np.sort(rng.integers(1, span, e)).astype(np.int64) * SECOND
-    return a, b, t, make_events(np.r_[a, b], np.r_[b, a], np.r_[t, t], np.zeros((2 * e, 0)), [f'S{i}' for i in range(n)], [])
+    return a, b, t, make_events(np.r_[a, b], np.r_[b, a], np.r_[t, t], np.zeros((2 * e, 0)),
+                                [f'S{i}' for i in range(n)], [])
 
 
 def encoder(kind, n, graph, seen):
@@ -45,7 +46,9 @@ def encoder(kind, n, graph, seen):
 def test_what_happens_at_the_question_or_later_changes_nothing(kind, seed, cut):
     a, b, t, whole = stream(seed)
     early = t < cut * SECOND
-    past = make_events(*(np.r_[p, q] for p, q in ((a[early], b[early]), (b[early], a[early]), (t[early], t[early]))), np.zeros((2 * early.sum(), 0)), whole.symbols, [])
+    past = make_events(*(np.r_[p, q]
+                         for p, q in ((a[early], b[early]), (b[early], a[early]), (t[early], t[early]))),
+                       np.zeros((2 * early.sum(), 0)), whole.symbols, [])
     upto = t <= cut * SECOND
     ask = np.arange(5), np.full(5, cut * SECOND)
     with torch.no_grad():
@@ -81,7 +84,8 @@ def test_the_gradient_of_the_next_batch_reaches_the_cell():
     net.encoder.listen(task.graph('train'))
     opt = torch.optim.SGD(net.parameters(), lr=0.)
     edges = [x.astype(np.int64) for x in task.edges('train')]
-    for rows in (slice(0, 20), slice(20, 40)): train_batch(net, opt, edges[0][rows], edges[1][rows], edges[1][rows][::-1].copy(), edges[2][rows])
+    for rows in (slice(0, 20), slice(20, 40)):
+        train_batch(net, opt, edges[0][rows], edges[1][rows], edges[1][rows][::-1].copy(), edges[2][rows])
     assert net.encoder.store.cell.weight_ih.grad.abs().sum() > 0
 
 
@@ -89,7 +93,8 @@ def test_the_gradient_of_the_next_batch_reaches_the_cell():
 def test_training_repeats_and_an_interrupted_one_resumes(kind, tmp_path):
     task = make_link_task(toy_contacts())
     make = lambda: ENCODERS[kind](len(task.events.symbols))
-    fit = lambda epochs, file=None: fit_links(make, task, LinkSchedule(epochs=epochs, patience=9, lr=1e-3), file, seed=1)
+    fit = lambda epochs, file=None: fit_links(make, task, LinkSchedule(epochs=epochs, patience=9, lr=1e-3), file,
+                                              seed=1)
     whole = fit(2)
     stopped = tmp_path / 'a.pt'
     class Stop(Exception): pass
@@ -117,7 +122,8 @@ def test_a_memory_told_in_one_batch_or_in_many_is_one_memory(seed, size):
         torch.manual_seed(0)
         m = NodeMemory(5, 4, 0, FixedTime(2))
         for i in range(0, len(t), step):
-            m.observe(*(torch.from_numpy(x[i:i + step]) for x in (a, b)), torch.from_numpy(t[i:i + step] / SECOND), torch.zeros(len(t[i:i + step]), 0))
+            m.observe(*(torch.from_numpy(x[i:i + step]) for x in (a, b)), torch.from_numpy(t[i:i + step] / SECOND),
+                      torch.zeros(len(t[i:i + step]), 0))
         stores.append(m.at(torch.arange(5), torch.full((5,), 99., dtype=torch.float64)).detach())
     assert torch.allclose(*stores, atol=1e-6) and stores[0].abs().max() > 1e-3
 
@@ -142,7 +148,8 @@ def test_a_memory_asked_at_the_instant_of_an_event_does_not_know_it():
 
 def test_mean_of_is_the_mean():
     g = torch.Generator().manual_seed(0)
-    h, nbr, mask = torch.randn(7, 3, generator=g), torch.randint(0, 7, (5, 4), generator=g), torch.rand(5, 4, generator=g) > .4
+    h, nbr, mask = (torch.randn(7, 3, generator=g), torch.randint(0, 7, (5, 4), generator=g),
+                    torch.rand(5, 4, generator=g) > .4)
     want = torch.stack([h[nbr[i][mask[i]]].mean(0) if mask[i].any() else torch.zeros(3) for i in range(5)])
     assert torch.allclose(mean_of(h, nbr, mask), want, atol=1e-6)
 
@@ -151,7 +158,7 @@ def test_mean_of_is_the_mean():
 
 def market(n=6, t=200, seed=0):
     bars = toy_bars(n=n, t=t, seed=seed)
-    x = build_features(bars, ['ret_1', 'ret_5', 'vol_20'])
+    x = make_features(bars, ['ret_1', 'ret_5', 'vol_20'])
     return bars, x, correlation_events(bars, window=20, top=2), make_target(bars, horizon=2)
 
 
@@ -211,13 +218,15 @@ def test_the_memory_is_bounded():
     old.loc[:x.index[157]] += .3
     near.loc[x.index[158]] += .3
     base = m.predict(x, events, x.index[160:161])
-    assert base.equals(m.predict(old, events, x.index[160:161])) and not base.equals(m.predict(near, events, x.index[160:161]))
+    assert (base.equals(m.predict(old, events, x.index[160:161]))
+            and not base.equals(m.predict(near, events, x.index[160:161])))
     assert base.index[0] == row
 
 
 def test_nonsense_is_refused():
-    for call in (lambda: FixedTime(0), lambda: GraphMixer(blocks=0), lambda: GraphMixer(neighbors=0), lambda: TGN(time_dim=0), lambda: TGN(window=0),
-                 lambda: NodeMemory(0, 4, 0, FixedTime(2)), lambda: GraphMixer(attention=1)):
+    for call in (lambda: FixedTime(0), lambda: GraphMixer(blocks=0), lambda: GraphMixer(neighbors=0),
+                 lambda: TGN(time_dim=0), lambda: TGN(window=0), lambda: NodeMemory(0, 4, 0, FixedTime(2)),
+                 lambda: GraphMixer(attention=1)):
         with pytest.raises(BadParams): call()
 
 

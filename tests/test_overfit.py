@@ -72,10 +72,12 @@ def plain(r, blocks):
 def test_all_figures_are_those_of_the_plain_double_loop(t, m, blocks):
     r = noise(1, t, m) + .001
     o, (logits, inside, outside, typical) = cscv(r, blocks), plain(r.to_numpy(), blocks)
-    for got, want in ((o.logits, logits), (o.inside, inside), (o.outside, outside), (o.typical, typical)): assert np.allclose(got, want, atol=1e-12)
+    for got, want in ((o.logits, logits), (o.inside, inside), (o.outside, outside), (o.typical, typical)):
+        assert np.allclose(got, want, atol=1e-12)
     assert o.pbo == (logits <= 0).mean() and o.loss_probability == (outside < 0).mean()
     assert np.isclose(o.slope, np.polyfit(inside, outside, 1)[0]) and np.isclose(o.gain, (outside - typical).mean())
-    assert o.figures == dict(pbo=o.pbo, splits=len(logits), blocks=blocks, trials=m, rows=t, loss_probability=o.loss_probability, slope=o.slope, gain=o.gain)
+    assert o.figures == dict(pbo=o.pbo, splits=len(logits), blocks=blocks, trials=m, rows=t,
+                             loss_probability=o.loss_probability, slope=o.slope, gain=o.gain)
 
 
 def test_halves_are_all_choices_and_mirror_each_other():
@@ -95,7 +97,8 @@ def test_only_ranks_matter_so_order_of_columns_leverage_and_units_do_not():
     r, rng = noise(2), np.random.default_rng(3)
     o = cscv(r, 8)
     again = [cscv(r[rng.permutation(20)], 8), cscv(r * 7, 8), cscv(r * rng.uniform(.1, 5, 20), 8)]
-    for a in again: assert np.allclose(a.logits, o.logits) and np.allclose(a.inside, o.inside) and np.isclose(a.slope, o.slope)
+    for a in again:
+        assert np.allclose(a.logits, o.logits) and np.allclose(a.inside, o.inside) and np.isclose(a.slope, o.slope)
     assert again[0].pbo == o.pbo
 
 
@@ -173,6 +176,7 @@ def test_a_trial_that_did_not_trade_has_a_ratio_of_zero():
 
 def test_the_sentence_says_what_the_figures_say():
     r = noise(5, 1000, 100)
-    assert 'held up.' in overfit_sentence(cscv(r.assign(good=r[0] + .003))) and '12,870 splits' in overfit_sentence(cscv(r))
+    assert ('held up.' in overfit_sentence(cscv(r.assign(good=r[0] + .003)))
+            and '12,870 splits' in overfit_sentence(cscv(r)))
     flat = cscv(r - r.mean())
     assert f'{flat.pbo:.0%}' in overfit_sentence(flat) and 'no better than luck' in overfit_sentence(flat)

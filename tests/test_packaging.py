@@ -14,7 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 EXTRAS = ('jupyter', 'sample-data', 'serve', 'marl', 'stream', 'cluster', 'dev')
-HEAVY = ('torch', 'vectorbt', 'quantstats', 'lightgbm', 'sklearn', 'skfolio', 'matplotlib', 'papermill', 'torch_geometric')
+HEAVY = ('torch', 'vectorbt', 'quantstats', 'lightgbm', 'sklearn', 'skfolio', 'matplotlib', 'papermill',
+         'torch_geometric')
 
 
 def facts():
@@ -23,7 +24,9 @@ def facts():
     return cfg['DEFAULT']
 
 
-def requirements(): return {k: [Requirement(x) for x in v.split()] for k, v in facts().items() if k == 'requirements' or k.endswith('_requirements')}
+def requirements():
+    return {k: [Requirement(x) for x in v.split()] for k, v in facts().items()
+            if k == 'requirements' or k.endswith('_requirements')}
 
 
 def pins():
@@ -33,14 +36,16 @@ def pins():
 
 
 def test_extras():
-    assert {k.removesuffix('_requirements').replace('_', '-') for k in facts() if k.endswith('_requirements')} >= set(EXTRAS)
+    assert ({k.removesuffix('_requirements').replace('_', '-') for k in facts() if k.endswith('_requirements')}
+            >= set(EXTRAS))
 
 
 @pytest.mark.parametrize('kind', sorted(requirements()))
 def test_every_requirement_is_pinned_to_a_version_it_accepts(kind):
     for r in requirements()[kind]:
         assert canonicalize_name(r.name) in pins(), f'{r.name}: not in constraints.txt'
-        assert r.specifier.contains(pins()[canonicalize_name(r.name)]), f'{r}: constraints.txt has {pins()[canonicalize_name(r.name)]}'
+        assert r.specifier.contains(pins()[canonicalize_name(r.name)]), (
+            f'{r}: constraints.txt has {pins()[canonicalize_name(r.name)]}')
 
 
 def test_the_environment_is_the_pinned_one():
@@ -71,10 +76,12 @@ def test_every_import_is_a_declared_requirement():
     assert not stray, f'{stray}: name what brings them under requirements in settings.ini, or fetch them with core.need'
 
 
-def test_development_tools_stay_out_of_the_package(): assert not third_party() & {'nbdev', 'fastcore', 'execnb', 'pytest', 'hypothesis'}
+def test_development_tools_stay_out_of_the_package():
+    assert not third_party() & {'nbdev', 'fastcore', 'execnb', 'pytest', 'hypothesis'}
 
 
-@pytest.mark.parametrize('module', ['gnn_quant', 'gnn_quant.core', 'gnn_quant.storage.files', 'gnn_quant.storage.journal', 'gnn_quant.settings', 'gnn_quant.cli'])
+@pytest.mark.parametrize('module', ['gnn_quant', 'gnn_quant.core', 'gnn_quant.storage.files',
+                                    'gnn_quant.storage.journal', 'gnn_quant.settings', 'gnn_quant.cli'])
 def test_the_start_is_light(module):
     code = f'import sys, {module}\nprint([m for m in {HEAVY} if m in sys.modules])'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd='/')
@@ -93,19 +100,25 @@ def test_the_version_is_said_once():
 
 def test_the_wheel_ships_the_package_and_nothing_else(tmp_path):
     src = tmp_path / 'src'
-    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', '*.egg-info', 'data', 'reports', '__pycache__', '_docs', 'build'))
+    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', '*.egg-info', 'data', 'reports',
+                                                             '__pycache__', '_docs', 'build'))
     shutil.copytree(PACKAGE, src / 'gnn_quant', dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
-    done = subprocess.run([sys.executable, '-m', 'pip', 'wheel', '.', '--no-deps', '--no-build-isolation', '-w', str(tmp_path)], cwd=src, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-m', 'pip', 'wheel', '.', '--no-deps', '--no-build-isolation', '-w',
+                           str(tmp_path)], cwd=src, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
     info = f"gnn_quant-{facts()['version']}.dist-info/"
     assert all(n.startswith(('gnn_quant/', info)) for n in names)
-    assert {n for n in names if n.startswith('gnn_quant/')} == {f'gnn_quant/{p.relative_to(PACKAGE).as_posix()}' for p in PACKAGE.rglob('*.py') if '__pycache__' not in p.parts}
+    assert ({n for n in names if n.startswith('gnn_quant/')}
+            == {f'gnn_quant/{p.relative_to(PACKAGE).as_posix()}' for p in PACKAGE.rglob('*.py')
+                if '__pycache__' not in p.parts})
     assert f'{info}licenses/LICENSE' in names
 
 
 def test_the_top_level_stays_as_it_is():
-    want = {'nbs', 'gnn_quant', 'reports', 'data', 'deploy', 'tests', 'settings.ini', 'setup.py', 'README.md', 'Makefile', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'constraints.txt'}
-    done = subprocess.run(['git', 'ls-files', '--cached', '--others', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True)
+    want = {'nbs', 'gnn_quant', 'reports', 'data', 'deploy', 'tests', 'settings.ini', 'setup.py', 'README.md',
+            'Makefile', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'constraints.txt'}
+    done = subprocess.run(['git', 'ls-files', '--cached', '--others', '--exclude-standard'], cwd=ROOT,
+                          capture_output=True, text=True)
     if done.returncode: pytest.skip('not a git checkout')
     assert not {x.split('/')[0] for x in done.stdout.splitlines() if not x.startswith('.')} - want

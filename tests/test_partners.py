@@ -16,7 +16,8 @@ NAMES, DAY = tuple('ABCDEFG'), 86_400 * 10**9
 def some_events(seed, n=7, e=120, days=12):
     rng = np.random.default_rng(seed)
     dst = rng.integers(0, n, e)
-    return make_events((dst + rng.integers(1, n, e)) % n, dst, rng.integers(0, days, e) * DAY, rng.normal(size=(e, 1)), NAMES[:n], ['w'])
+    return make_events((dst + rng.integers(1, n, e)) % n, dst, rng.integers(0, days, e) * DAY,
+                       rng.normal(size=(e, 1)), NAMES[:n], ['w'])
 
 
 def plain(e, node, now, k, reach):
@@ -37,7 +38,8 @@ def test_it_is_the_first_of_each_partner_looking_back(seed, k, reach):
         want = plain(e, node, now, k, k * reach)
         m = found.mask[i]
         assert found.event[i][m].tolist() == want and m.sum() == len(want) and not m[len(want):].any()
-        assert (found.nbr[i][m] == e.src[want]).all() and (found.t[i][m] == e.t[want]).all() and (found.t[i] <= now).all() and (found.t[i][m] < now).all()
+        assert ((found.nbr[i][m] == e.src[want]).all() and (found.t[i][m] == e.t[want]).all()
+                and (found.t[i] <= now).all() and (found.t[i][m] < now).all())
         assert (found.nbr[i][~m] == -1).all() and (found.event[i][~m] == -1).all() and (found.age[i][~m] == 0).all()
 
 

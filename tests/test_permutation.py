@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 from gnn_quant.backtest.engine import ledger_returns
 from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.kernels import accounting
-from gnn_quant.backtest.permutation import KINDS, p_value, permutation_test, permutation_words, permuted_weights, signal_memory
+from gnn_quant.backtest.permutation import (KINDS, p_value, permutation_test, permutation_words, permuted_weights,
+                                            signal_memory)
 from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, long_only, rebalance_every
 
@@ -41,11 +42,13 @@ def against_the_fold(weights, bars, costs, kind, draws=6, seed=0, memory=None):
     np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-11)
     led = simulate(weights, bars, costs)
     before = led.equity.shift().loc[ledger_returns(led).index]
-    assert np.isclose(a['turnover'][0], (led.book['traded'].loc[before.index] / before).mean()) and np.isclose(a['cost'][0], (led.costs.loc[before.index] / before).mean())
+    assert (np.isclose(a['turnover'][0], (led.book['traded'].loc[before.index] / before).mean())
+            and np.isclose(a['cost'][0], (led.costs.loc[before.index] / before).mean()))
     return test
 
 
-BOOKS = dict(neutral=lambda s: dollar_neutral(s), long=lambda s: long_only(s, 3), levered=lambda s: dollar_neutral(s, 3.), weekly=lambda s: rebalance_every(dollar_neutral(s), 5),
+BOOKS = dict(neutral=lambda s: dollar_neutral(s), long=lambda s: long_only(s, 3),
+             levered=lambda s: dollar_neutral(s, 3.), weekly=lambda s: rebalance_every(dollar_neutral(s), 5),
              some_hold=lambda s: dollar_neutral(s).mask(np.random.default_rng(1).random(s.shape) < .3))
 
 
@@ -54,10 +57,12 @@ BOOKS = dict(neutral=lambda s: dollar_neutral(s), long=lambda s: long_only(s, 3)
 def test_each_draw_is_the_fold_of_its_weights(kind, book, seed, full, n):
     bars = toy_bars(n, 90, seed)
     bars = bars if full else hollow(bars, seed)
-    against_the_fold(BOOKS[book](bars['Close'].pct_change(5, fill_method=None)), bars, Costs(1e-3, 2e-3, .05), kind, seed=seed)
+    against_the_fold(BOOKS[book](bars['Close'].pct_change(5, fill_method=None)), bars, Costs(1e-3, 2e-3, .05), kind,
+                     seed=seed)
 
 
-@pytest.mark.parametrize('make', [equal_weight, lambda b: long_only(b['Close'].pct_change(fill_method=None), 2)], ids=['equal', 'two names'])
+@pytest.mark.parametrize('make', [equal_weight, lambda b: long_only(b['Close'].pct_change(fill_method=None), 2)],
+                         ids=['equal', 'two names'])
 def test_a_book_that_is_short_of_cash_every_day_is_the_fold_too(make):
     bars = toy_bars(17, 120)
     for kind in KINDS: against_the_fold(make(bars), bars, Costs(.01, .02), kind)
@@ -72,16 +77,19 @@ def test_closes_alone_will_do():
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_market_with_holes_and_a_book_that_holds(kind):
     bars = hollow(toy_bars(12, 90), 4)
-    against_the_fold(BOOKS['some_hold'](bars['Close'].pct_change(5, fill_method=None)), bars, Costs(5e-4, 1e-3, .05), kind, 12)
+    against_the_fold(BOOKS['some_hold'](bars['Close'].pct_change(5, fill_method=None)), bars,
+                     Costs(5e-4, 1e-3, .05), kind, 12)
 
 
 def test_a_ruined_draw_reached_nothing_and_a_ruined_book_has_no_p():
     bars = toy_bars(4, 80)
     wild = dollar_neutral(bars['Close'].pct_change(fill_method=None), 60.)
     test = permutation_test(wild, bars, Costs(.01, .01), 'names', 20)
-    assert np.isnan(test.found) and np.isnan(test.p) and 'ruined' in permutation_words(test) and test.accounts.iloc[0][['mean', 'deviation']].isna().all()
+    assert (np.isnan(test.found) and np.isnan(test.p) and 'ruined' in permutation_words(test)
+            and test.accounts.iloc[0][['mean', 'deviation']].isna().all())
     a = permutation_test(wild, bars, Costs(0., 0.), 'names', 23).accounts
-    theirs = [sharpe_of(permuted_weights(wild, bars, s, l), bars, Costs(0., 0.)) for s, l in zip(a['shift'], a['relabel'])]
+    theirs = [sharpe_of(permuted_weights(wild, bars, s, l), bars, Costs(0., 0.))
+              for s, l in zip(a['shift'], a['relabel'])]
     np.testing.assert_allclose(a['mean'] / a['deviation'], theirs, rtol=1e-8)
     assert p_value(.1, np.array([np.nan, np.nan, 0.])) == .25 and np.isnan(p_value(np.nan, np.zeros(3)))
     flat = permutation_test(wild * 0., bars, Costs(), 'names', 20)
@@ -118,8 +126,10 @@ def test_turnover_and_exposure_stay_what_they_were(gaps):
         for s, l in a[['shift', 'relabel']].iloc[1:4].itertuples(index=False):
             p = permuted_weights(w, bars, s, l).iloc[20:-1]
             told = p.dropna(how='all')
-            assert abs(len(told) - w.iloc[20:-1].notna().any(axis=1).sum()) <= 1 and told.iloc[1:].sum(axis=1).abs().max() < 1e-9
-            assert np.allclose(told.iloc[1:].abs().sum(axis=1), 1.) and (told.where(bars['Close'].isna()).fillna(0.) == 0).all(axis=None)
+            assert (abs(len(told) - w.iloc[20:-1].notna().any(axis=1).sum()) <= 1
+                    and told.iloc[1:].sum(axis=1).abs().max() < 1e-9)
+            assert (np.allclose(told.iloc[1:].abs().sum(axis=1), 1.)
+                    and (told.where(bars['Close'].isna()).fillna(0.) == 0).all(axis=None))
 
 
 def test_shuffled_days_would_trade_many_times_as_much():
@@ -156,7 +166,9 @@ def test_a_new_partner_takes_over_what_it_was_last_told():
 def test_every_name_may_stand_for_every_other():
     bars = toy_bars(5, 80)
     w = dollar_neutral(pd.DataFrame(np.tile(np.arange(5.), (80, 1)), bars.index, bars['Close'].columns))
-    at = np.array([permuted_weights(w, bars, 0, 2 * k + 1).iloc[10].rank().to_numpy() for k in range(2_000)]).astype(int)
+    at = (
+        np.array([permuted_weights(w, bars, 0, 2 * k + 1).iloc[10].rank().to_numpy() for k in range(2_000)]).astype(
+            int))
     for k in range(5): assert np.abs(np.bincount(at[:, k], minlength=6)[1:] / 2_000 - .2).max() < .04
 
 
@@ -164,7 +176,8 @@ def test_dates_move_and_come_in_at_the_other_end():
     bars = toy_bars(5, 100)
     w = momentum(bars, 5)
     p = permuted_weights(w, bars, 30)
-    assert p.iloc[35:99].to_numpy().tolist() == w.iloc[5:69].to_numpy().tolist() and p.iloc[5:35].to_numpy().tolist() == w.iloc[69:99].to_numpy().tolist()
+    assert (p.iloc[35:99].to_numpy().tolist() == w.iloc[5:69].to_numpy().tolist()
+            and p.iloc[5:35].to_numpy().tolist() == w.iloc[69:99].to_numpy().tolist())
     assert p.iloc[:5].isna().all(axis=None) and p.iloc[99].equals(w.iloc[99])
     held = rebalance_every(w, 10)
     q = permuted_weights(held, bars, 33)
@@ -181,7 +194,8 @@ def test_no_move_sees_what_the_signal_looked_back_at_and_none_is_left_out():
     few = permutation_test(w, bars, Costs(), 'dates', 100, memory=150).accounts['shift'].iloc[1:]
     assert few.max() <= rows - 150 and few.min() >= 1 and few.value_counts().max() <= 2
     both = permutation_test(w, bars, Costs(), 'both', 2_000, memory=150)
-    assert both.accounts['shift'].max() <= rows - 150 and len(both.draws) == 2_000 and permutation_test(w, bars, Costs(), 'names', 5).memory == 0
+    assert (both.accounts['shift'].max() <= rows - 150 and len(both.draws) == 2_000
+            and permutation_test(w, bars, Costs(), 'names', 5).memory == 0)
 
 
 def test_a_reversal_book_is_not_compared_with_books_that_see_its_past():
@@ -221,7 +235,8 @@ def test_costs_in_units_of_risk_are_those_of_the_found_book():
     net, test = (permutation_test(w, bars, Costs(), 'names', 50, statistic=s) for s in ('net', 'sharpe'))
     a = test.accounts
     gross = (a['mean'] + a['cost']) / a['deviation']
-    assert np.allclose(test.draws, (gross - a['cost'][0] / a['deviation'][0])[1:]) and np.allclose(net.draws, (a['mean'] / a['deviation'])[1:])
+    assert (np.allclose(test.draws, (gross - a['cost'][0] / a['deviation'][0])[1:])
+            and np.allclose(net.draws, (a['mean'] / a['deviation'])[1:]))
     assert test.found == net.found and test.p == p_value(gross[0], gross[1:].to_numpy())
 
 
@@ -229,12 +244,14 @@ def test_words_count_what_was_drawn():
     bars = toy_bars(6, 200)
     test = permutation_test(momentum(bars, 5), bars, Costs(), 'dates', 50)
     b = int((test.draws >= test.found).sum())
-    assert permutation_words(test).startswith(f'{b} of 50 books') and test.p == (1 + b) / 51 and f'{test.found * 252 ** .5:.2f} a year' in permutation_words(test)
+    assert (permutation_words(test).startswith(f'{b} of 50 books') and test.p == (1 + b) / 51
+            and f'{test.found * 252 ** .5:.2f} a year' in permutation_words(test))
 
 
-@pytest.mark.parametrize('bad,says', [
-    (dict(kind='weeks'), 'kind='), (dict(statistic='mean'), 'statistic='), (dict(draws=0), 'draws=0'), (dict(draws=True), 'draws=True'), (dict(draws=2.5), 'draws=2.5'),
-    (dict(costs=.001), 'costs is a float'), (dict(memory=90), 'memory=90'), (dict(memory=-1), 'memory=-1')], ids=str)
+@pytest.mark.parametrize('bad,says', [(dict(kind='weeks'), 'kind='), (dict(statistic='mean'), 'statistic='),
+                                      (dict(draws=0), 'draws=0'), (dict(draws=True), 'draws=True'),
+                                      (dict(draws=2.5), 'draws=2.5'), (dict(costs=.001), 'costs is a float'),
+                                      (dict(memory=90), 'memory=90'), (dict(memory=-1), 'memory=-1')], ids=str)
 def test_bad_parameters_are_named(bad, says):
     bars = toy_bars(4, 120)
     with pytest.raises(BadParams, match=says): permutation_test(momentum(bars, 5), bars, **bad)
@@ -243,7 +260,8 @@ def test_bad_parameters_are_named(bad, says):
 def test_bad_data_is_named():
     bars = toy_bars(4, 120)
     w = momentum(bars, 5)
-    with pytest.raises(BadData, match='39 rows from the first decision'): permutation_test(w.mask(np.tile(np.arange(120)[:, None] < 80, 4)), bars)
+    with pytest.raises(BadData, match='39 rows from the first decision'):
+        permutation_test(w.mask(np.tile(np.arange(120)[:, None] < 80, 4)), bars)
     with pytest.raises(BadData, match='0 rows'): permutation_test(w * np.nan, bars)
     with pytest.raises(BadData, match='rows'): permutation_test(w.iloc[:-1], bars)
     one = toy_bars(1, 120)

@@ -33,7 +33,8 @@ def test_a_new_kind_is_one_line(here):
     try:
         @ensemble('mean')
         def average(scores, weight=1.): "Plain mean"
-        assert find('ensemble', f'{__name__}:mean').make is average and find('ensemble', 'mean').options == {'weight': 1.}
+        assert (find('ensemble', f'{__name__}:mean').make is average
+                and find('ensemble', 'mean').options == {'weight': 1.})
         assert listed('ensemble').loc[f'{__name__}:mean', 'about'] == 'Plain mean'
     finally: del plugins._PLUGINS['ensemble']
 
@@ -68,7 +69,8 @@ def test_a_subprocess_sees_the_package():
 def test_facts_of_a_plugin(tmp_path):
     with Installed(lay_package(tmp_path, 'facts_pkg', {'': ONE})):
         row = listed('feature').loc['facts_pkg:mentions']
-        assert row.to_dict() == dict(package='facts_pkg', needs='news bars.Close', lookback='20 days', unit='count', about='Mentions')
+        assert row.to_dict() == dict(package='facts_pkg', needs='news bars.Close', lookback='20 days', unit='count',
+                                     about='Mentions')
 
 
 def test_two_packages_of_one_name(tmp_path):
@@ -102,8 +104,10 @@ def test_a_script_in_the_working_folder(tmp_path, monkeypatch):
     with Installed(tmp_path):
         sys.path.remove(str(tmp_path))
         assert find('feature', 'my_script:mentions').label == 'my_script:mentions'
-        with pytest.raises(BadParams, match='bad_script raises on import.*not_there_at_all'): find('feature', 'bad_script:x')
-        with pytest.raises(BadParams, match='odd_script raises on import.*ZeroDivisionError'): find('feature', 'odd_script:x')
+        with pytest.raises(BadParams, match='bad_script raises on import.*not_there_at_all'):
+            find('feature', 'bad_script:x')
+        with pytest.raises(BadParams, match='odd_script raises on import.*ZeroDivisionError'):
+            find('feature', 'odd_script:x')
         with pytest.raises(BadParams, match='no package or module nowhere_script'): find('feature', 'nowhere_script:x')
         with pytest.raises(BadParams, match='Did you mean my_script:mentions'): find('feature', 'my_script:mention')
         sys.path.insert(0, str(tmp_path))
@@ -128,7 +132,8 @@ def test_options(here):
     @plugins.builder
     def free(bundle, **more): "Any"
     assert find('builder', 'knn').options == {'top': 5}
-    assert options_of(find('builder', 'knn'), {}) == {'top': 5} and options_of(find('builder', 'free'), dict(a=1)) == dict(a=1)
+    assert (options_of(find('builder', 'knn'), {}) == {'top': 5}
+            and options_of(find('builder', 'free'), dict(a=1)) == dict(a=1))
     with pytest.raises(BadParams, match='Did you mean top'): options_of(find('builder', 'knn'), dict(tpo=3))
 
     @plugins.builder

@@ -3,7 +3,8 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
-from gnn_quant.portfolio.sizing import cap_turnover, check_gross, dollar_neutral, equal_weight, long_only, rebalance_every, trailing_volatility, vol_target
+from gnn_quant.portfolio.sizing import (cap_turnover, check_gross, dollar_neutral, equal_weight, long_only,
+                                        rebalance_every, trailing_volatility, vol_target)
 
 BARS = toy_bars(n=8, t=90)
 
@@ -27,7 +28,8 @@ def test_long_only_sums_to_one_on_the_best(seed, ties):
         full = row >= max(3 if top == 3 else 2, 2)
         assert np.allclose(w[full].sum(axis=1), 1) and (w.isna().all(axis=1) == (row < 2)).all() and w.min().min() >= 0
         assert (w.where(s.isna()).fillna(0) == 0).all(axis=None)
-        assert (s.where(w > 0).min(axis=1) >= s.where(w == 0).max(axis=1)).where((w > 0).any(axis=1) & (w.where(s.notna()) == 0).any(axis=1), True).all()
+        assert (s.where(w > 0).min(axis=1) >= s.where(w == 0).max(axis=1)).where(
+            (w > 0).any(axis=1) & (w.where(s.notna()) == 0).any(axis=1), True).all()
         assert long_only(s.iloc[:, ::-1], top)[s.columns].equals(w)
 
 
@@ -62,7 +64,8 @@ def test_equal_weight_follows_the_listed():
     bars.loc[bars.index[5]:, (slice(None), 'AAA')] = np.nan
     bars.loc[bars.index[9]] = np.nan
     w = equal_weight(bars)
-    assert np.allclose(w.iloc[:5], 1/8) and (w['AAA'].iloc[5:9] == 0).all() and np.allclose(w['BBB'].iloc[5:9], 1/7) and w.iloc[9].isna().all()
+    assert (np.allclose(w.iloc[:5], 1/8) and (w['AAA'].iloc[5:9] == 0).all()
+            and np.allclose(w['BBB'].iloc[5:9], 1/7) and w.iloc[9].isna().all())
 
 
 def test_thin_days_do_not_concentrate():
@@ -79,14 +82,16 @@ def test_volatility_is_the_quadratic_form():
     scaled = vol_target(w, BARS, .05, 20, cap=10.)
     assert np.allclose(trailing_volatility(scaled, BARS, 20).iloc[10:], .05) and scaled.iloc[:10].isna().all(axis=None)
     capped = vol_target(w, BARS, .05, 20)
-    assert (capped.abs().sum(axis=1) <= 1 + 1e-9).all() and np.allclose(capped.iloc[10:], w.iloc[10:].mul((.05 / vol.iloc[10:]).clip(upper=1), axis=0))
+    assert (capped.abs().sum(axis=1) <= 1 + 1e-9).all() and np.allclose(
+        capped.iloc[10:], w.iloc[10:].mul((.05 / vol.iloc[10:]).clip(upper=1), axis=0))
 
 
 def test_volatility_with_unknown_returns():
     bars = BARS.copy()
     bars.loc[bars.index[:60], (slice(None), 'AAA')] = np.nan
     flat = pd.DataFrame(0., bars.index, bars['Close'].columns)
-    assert vol_target(flat.assign(AAA=.5), bars, window=20).isna().all(axis=1).to_numpy().nonzero()[0].tolist() == list(range(70))
+    assert (vol_target(flat.assign(AAA=.5), bars, window=20).isna().all(axis=1).to_numpy().nonzero()[0].tolist()
+            == list(range(70)))
     assert vol_target(flat.assign(BBB=.5), bars, window=20).iloc[10:].notna().all(axis=None)
     assert (vol_target(flat, bars) == 0).all(axis=None)
 
@@ -102,8 +107,9 @@ def test_rebalance_counts_from_the_first_decision():
 @pytest.mark.parametrize('cut', [30, 70])
 def test_nothing_is_known_early(cut):
     def s(b): return b['Close'].pct_change(5, fill_method=None)
-    rules = [equal_weight, lambda b: long_only(s(b)), lambda b: dollar_neutral(s(b)), lambda b: vol_target(dollar_neutral(s(b)), b, window=20),
-             lambda b: cap_turnover(long_only(s(b)), .2), lambda b: rebalance_every(long_only(s(b)), 5)]
+    rules = [equal_weight, lambda b: long_only(s(b)), lambda b: dollar_neutral(s(b)),
+             lambda b: vol_target(dollar_neutral(s(b)), b, window=20), lambda b: cap_turnover(long_only(s(b)), .2),
+             lambda b: rebalance_every(long_only(s(b)), 5)]
     assert not any(peeks(f, BARS, BARS.index[cut]) for f in rules)
     assert all(peeks(lambda b, f=f: f(b).shift(-5), BARS, BARS.index[cut]) for f in rules)
 
@@ -115,16 +121,20 @@ def test_gross_is_checked_at_the_door():
     with pytest.raises(BadData, match='infinite'): check_gross(w * np.inf)
 
 
-@pytest.mark.parametrize('call', [
-    lambda s: long_only(s, top=0), lambda s: long_only(s, top=-1), lambda s: long_only(s, top=2.5), lambda s: long_only(s, top=True),
-    lambda s: long_only(s, top=float('nan')), lambda s: long_only(s, least=0), lambda s: dollar_neutral(s, gross=0), lambda s: dollar_neutral(s, gross=np.inf),
-    lambda s: cap_turnover(s, 0), lambda s: cap_turnover(s, -1), lambda s: rebalance_every(s, 0), lambda s: rebalance_every(s, 1.5),
-    lambda s: vol_target(s, BARS, target=0), lambda s: vol_target(s, BARS, cap=float('nan')), lambda s: vol_target(s, BARS, window=2)])
+@pytest.mark.parametrize(
+    'call',
+    [lambda s: long_only(s, top=0), lambda s: long_only(s, top=-1), lambda s: long_only(s, top=2.5),
+     lambda s: long_only(s, top=True), lambda s: long_only(s, top=float('nan')), lambda s: long_only(s, least=0),
+     lambda s: dollar_neutral(s, gross=0), lambda s: dollar_neutral(s, gross=np.inf), lambda s: cap_turnover(s, 0),
+     lambda s: cap_turnover(s, -1), lambda s: rebalance_every(s, 0), lambda s: rebalance_every(s, 1.5),
+     lambda s: vol_target(s, BARS, target=0), lambda s: vol_target(s, BARS, cap=float('nan')),
+     lambda s: vol_target(s, BARS, window=2)])
 def test_bad_parameters_are_named(call):
     with pytest.raises(BadParams): call(scores(0))
 
 
-@pytest.mark.parametrize('call', [long_only, dollar_neutral, lambda s: cap_turnover(s, 1.), lambda s: rebalance_every(s, 2), lambda s: vol_target(s, BARS)])
+@pytest.mark.parametrize('call', [long_only, dollar_neutral, lambda s: cap_turnover(s, 1.),
+                                  lambda s: rebalance_every(s, 2), lambda s: vol_target(s, BARS)])
 def test_bad_frames_are_named(call):
     for bad in (scores(0) * np.inf, scores(0).iloc[::-1], scores(0).to_numpy()):
         with pytest.raises(BadData): call(bad)

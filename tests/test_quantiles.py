@@ -8,7 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.stats.ic import daily_ic, hac_t, stationary_rows
-from gnn_quant.stats.quantiles import decay, months, quantile_days, quantile_of, quantile_table, quantile_turnover, rank_autocorrelation
+from gnn_quant.stats.quantiles import (decay, months, quantile_days, quantile_of, quantile_table, quantile_turnover,
+                                       rank_autocorrelation)
 from gnn_quant.stats.regimes import _resampled_sharpe, by_regime, level_regime, regime_table, regimes
 from gnn_quant.data.target import forward_return
 
@@ -19,7 +20,7 @@ SCORES = -PX.pct_change(3, fill_method=None) + pd.DataFrame(RNG.normal(0, .01, P
 HORIZONS = (1, 5, 10)
 
 
-# --- alphalens ---------------------------------------------------------------------------------------------------------
+# --- alphalens ------------------------------------------------------------------------------------
 
 @pytest.fixture(scope='module')
 def lens():
@@ -46,7 +47,9 @@ def same(lens):
 
 def test_quantiles_are_those_of_alphalens(lens, same):
     theirs = lens['factor_quantile'].unstack()
-    assert (quantile_of(same).to_numpy() == theirs.reindex(index=same.index, columns=same.columns).to_numpy()).all() and len(same) > 300
+    assert (
+        (quantile_of(same).to_numpy() == theirs.reindex(index=same.index, columns=same.columns).to_numpy()).all()
+        and len(same) > 300)
 
 
 @pytest.mark.parametrize('relative', [True, False])
@@ -55,7 +58,8 @@ def test_mean_returns_by_quantile_are_those_of_alphalens(lens, perf, same, relat
     ours = quantile_table(same, BARS, HORIZONS, relative=relative)
     assert np.allclose(ours[['1', '5', '10']], theirs[['1D', '5D', '10D']], rtol=0, atol=1e-14)
     daily, _ = perf.mean_return_by_quantile(lens, by_date=True, demeaned=relative)
-    assert np.allclose(quantile_days(quantile_of(same), forward_return(BARS, 5).loc[same.index], relative).stack(), daily['5D'].unstack(0).stack(), atol=1e-14)
+    assert np.allclose(quantile_days(quantile_of(same), forward_return(BARS, 5).loc[same.index], relative).stack(),
+                       daily['5D'].unstack(0).stack(), atol=1e-14)
 
 
 def test_the_spread_is_twice_that_of_alphalens_which_halves_it(lens, perf, same):
@@ -68,8 +72,10 @@ def test_turnover_and_persistence_are_those_of_alphalens(lens, perf, same):
     for lag in (1, 5):
         for k in (1, 3, 5):
             theirs = perf.quantile_turnover(lens['factor_quantile'], k, lag)
-            assert np.allclose(quantile_turnover(quantile_of(same), k, lag).to_numpy(), theirs.to_numpy(), equal_nan=True)
-        assert np.allclose(rank_autocorrelation(same, lag).iloc[lag:], perf.factor_rank_autocorrelation(lens, lag).iloc[lag:])
+            assert np.allclose(quantile_turnover(quantile_of(same), k, lag).to_numpy(), theirs.to_numpy(),
+                               equal_nan=True)
+        assert np.allclose(rank_autocorrelation(same, lag).iloc[lag:],
+                           perf.factor_rank_autocorrelation(lens, lag).iloc[lag:])
 
 
 def test_information_coefficients_are_those_of_alphalens(lens, perf, same):
@@ -81,7 +87,7 @@ def test_information_coefficients_are_those_of_alphalens(lens, perf, same):
     assert np.allclose(ours, monthly, atol=1e-12) and len(ours) == len(monthly)
 
 
-# --- what alphalens does not have -----------------------------------------------------------------------------------------
+# --- what alphalens does not have -----------------------------------------------------------------
 
 def test_quantiles_do_not_ask_who_still_had_a_price():
     "A name whose later return is not known keeps its place, and the others theirs"
@@ -96,14 +102,17 @@ def test_quantiles_do_not_ask_who_still_had_a_price():
 
 
 @settings(max_examples=40)
-@given(st.lists(st.one_of(st.integers(-3, 3), st.floats(-1e6, 1e6), st.just(float('nan'))), min_size=2, max_size=12), st.integers(2, 6))
+@given(
+    st.lists(st.one_of(st.integers(-3, 3), st.floats(-1e6, 1e6), st.just(float('nan'))), min_size=2, max_size=12),
+    st.integers(2, 6))
 def test_quantiles_order_names_and_ignore_scale(row, k):
     s = pd.DataFrame([row], PX.index[:1], range(len(row)), dtype=float)
     q, v = quantile_of(s, k).iloc[0], s.iloc[0]
     assert q.isna().equals(v.isna()) or (v.notna().sum() < k and q.isna().all())
     for a in v.dropna().index:
         for b in v.dropna().index:
-            if q.notna().any(): assert (q[a] == q[b]) if v[a] == v[b] else ((q[a] <= q[b]) == (v[a] < v[b]) or q[a] == q[b])
+            if q.notna().any():
+                assert (q[a] == q[b]) if v[a] == v[b] else ((q[a] <= q[b]) == (v[a] < v[b]) or q[a] == q[b])
     assert q.dropna().between(1, k).all() and quantile_of(s * 4, k).equals(quantile_of(s, k))
     wide = s.iloc[:, ::-1]
     assert quantile_of(wide, k)[s.columns].equals(quantile_of(s, k)), 'the order of names does not matter'
@@ -122,7 +131,8 @@ def test_later_returns_start_at_the_next_fill():
     close = 100 * pd.DataFrame(np.cumprod((1 + night) * (1 + day), axis=0), PX.index, PX.columns)
     gaps = pd.concat(dict(Open=close / (1 + day), Close=close), axis=1)
     known = pd.DataFrame(night, PX.index, PX.columns).shift(-1)
-    assert abs(decay(known, gaps, (1,)).ic_t[1]) < 2.5 and daily_ic(known, close.pct_change().shift(-1), 'rank').mean() > .6
+    assert (abs(decay(known, gaps, (1,)).ic_t[1]) < 2.5
+            and daily_ic(known, close.pct_change().shift(-1), 'rank').mean() > .6)
     assert decay(forward_return(gaps, 1), gaps, (1,)).rank_ic[1] == pytest.approx(1)
 
 
@@ -136,12 +146,14 @@ def test_names_that_were_not_scored_are_not_in_the_mean():
 def test_t_values_allow_for_the_overlap_of_the_returns():
     days = quantile_days(quantile_of(SCORES), forward_return(BARS, 10))
     d = decay(SCORES, BARS, (10,))
-    assert d.spread_t[10] == hac_t(days[5] - days[1], 10) != hac_t(days[5] - days[1], 1) and d.ic_t[10] == hac_t(daily_ic(SCORES, forward_return(BARS, 10), 'rank'), 10)
+    assert (d.spread_t[10] == hac_t(days[5] - days[1], 10) != hac_t(days[5] - days[1], 1)
+            and d.ic_t[10] == hac_t(daily_ic(SCORES, forward_return(BARS, 10), 'rank'), 10))
 
 
 def test_names_that_come_and_go_are_no_turnover_of_their_own():
     q = pd.DataFrame([[1, 2, np.nan], [1, 2, 2], [1, 2, 2.]], PX.index[:3], list('ABC'))
-    assert quantile_turnover(q, 2).tolist()[1:] == [.5, 0] and np.isnan(quantile_turnover(q, 2).iloc[0]) and quantile_turnover(q, 3).isna().all()
+    assert (quantile_turnover(q, 2).tolist()[1:] == [.5, 0] and np.isnan(quantile_turnover(q, 2).iloc[0])
+            and quantile_turnover(q, 3).isna().all())
 
 
 @pytest.mark.parametrize('bad', [1, 0, 2.5, True, None])
@@ -162,7 +174,7 @@ def test_scores_on_some_rows_only_are_judged_on_those():
     assert decay(part, BARS, (5,)).rows[5] == 100 and quantile_table(part, BARS, (5,)).index.tolist() == [1, 2, 3, 4, 5]
 
 
-# --- regimes -----------------------------------------------------------------------------------------------------------
+# --- regimes --------------------------------------------------------------------------------------
 
 LONG = toy_bars(5, 900, seed=3)
 MKT = LONG['Close'].mean(axis=1).rename('MKT')
@@ -189,15 +201,18 @@ def test_labels_are_what_they_say(labels):
     want = 'stormy' if far[at] > far.quantile(2 / 3) else 'usual' if far[at] > far.quantile(1 / 3) else 'calm'
     assert labels.loc[at, 'volatility'] == want
     assert labels.loc[at, 'trend'] == ('rising' if MKT[at] > MKT.loc[:at].iloc[-200:].mean() else 'falling')
-    assert labels['volatility'].first_valid_index() == LONG.index[21 + 251] and labels['trend'].first_valid_index() == LONG.index[199]
+    assert (labels['volatility'].first_valid_index() == LONG.index[21 + 251]
+            and labels['trend'].first_valid_index() == LONG.index[199])
 
 
 def test_a_return_is_held_against_the_label_of_the_row_before(labels):
     r = pd.Series(RNG.normal(0, .01, 900), LONG.index)
     x = by_regime(r, labels, draws=50).set_index(['kind', 'regime'])
     m = labels['trend'].shift(1).eq('rising')
-    assert x.rows['trend', 'rising'] == m.sum() and x.sharpe['trend', 'rising'] == pytest.approx(r[m].mean() / r[m].std() * 252**.5, abs=1e-12)
-    assert x.annual_return['trend', 'rising'] == pytest.approx(r[m].mean() * 252) and x.volatility['trend', 'rising'] == pytest.approx(r[m].std() * 252**.5)
+    assert (x.rows['trend', 'rising'] == m.sum()
+            and x.sharpe['trend', 'rising'] == pytest.approx(r[m].mean() / r[m].std() * 252**.5, abs=1e-12))
+    assert (x.annual_return['trend', 'rising'] == pytest.approx(r[m].mean() * 252)
+            and x.volatility['trend', 'rising'] == pytest.approx(r[m].std() * 252**.5))
     assert list(x.loc['volatility'].index) == ['calm', 'usual', 'stormy'] and x.loc['volatility', 'share'].sum() < 1
 
 
@@ -210,7 +225,8 @@ def test_resampled_ratios_are_those_of_the_resampled_rows():
 
 
 def test_intervals_of_a_regime_cover_as_often_as_they_say():
-    kinds, hit = pd.DataFrame({'k': np.where(np.arange(1000) // 50 % 2, 'a', 'b')}, pd.bdate_range('2016-01-01', periods=1000)), 0
+    kinds, hit = pd.DataFrame({'k': np.where(np.arange(1000) // 50 % 2, 'a', 'b')},
+                              pd.bdate_range('2016-01-01', periods=1000)), 0
     for seed in range(100):
         r = pd.Series(np.random.default_rng(seed).normal(.0005, .01, 1000), kinds.index)
         x = by_regime(r, kinds, draws=200, block=5, seed=seed)
@@ -227,7 +243,8 @@ def test_few_rows_have_no_interval(labels):
 def test_information_by_regime_uses_the_label_of_the_decision(labels):
     ic = pd.Series(np.where(labels['trend'].eq('rising'), .1, -.1), LONG.index) + RNG.normal(0, .01, 900)
     x = by_regime(pd.Series(RNG.normal(0, .01, 900), LONG.index), labels[['trend']], ic, draws=10).set_index('regime')
-    assert x.rank_ic['rising'] == pytest.approx(.1, abs=.005) and x.rank_ic['falling'] == pytest.approx(-.1, abs=.005) and x.ic_t['rising'] > 50
+    assert (x.rank_ic['rising'] == pytest.approx(.1, abs=.005)
+            and x.rank_ic['falling'] == pytest.approx(-.1, abs=.005) and x.ic_t['rising'] > 50)
 
 
 def test_regimes_refuse_what_would_mislead(labels):
@@ -242,4 +259,5 @@ def test_regimes_refuse_what_would_mislead(labels):
 def test_a_short_history_has_fewer_labels_and_says_so():
     r = pd.Series(RNG.normal(0, .01, 100), LONG.index[:100])
     with pytest.raises(BadData, match='none of 100 rows has a label'): regime_table(r, MKT.iloc[:100], draws=10)
-    assert set(regime_table(r.set_axis(LONG.index[-100:]), MKT, draws=10)['kind']) == {'volatility', 'trend'}, 'labels may begin before the returns do'
+    assert set(regime_table(r.set_axis(LONG.index[-100:]), MKT, draws=10)['kind']) == {'volatility', 'trend'}, (
+        'labels may begin before the returns do')

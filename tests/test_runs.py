@@ -16,13 +16,14 @@ from _runs import FINISH, place, write
 
 from gnn_quant.core import BadParams, BadSettings, JournalBroken, RunFailed, StoreError, toy_bars
 from gnn_quant.storage.journal import read
-from gnn_quant.runs import engine, trials
+from gnn_quant.runs import engine
 from gnn_quant.runs.engine import prepare, run
-from gnn_quant.runs.folders import find_run, get_frame, latest_run, list_runs, manifest_hash, read_run, upstream, use_run
-from gnn_quant.runs.parameters import REQUIRED, assignments, check_params, fit_text, parameters
+from gnn_quant.runs.folders import (find_run, get_frame, latest_run, list_runs, manifest_hash, read_run, upstream,
+                                    use_run)
+from gnn_quant.runs.parameters import REQUIRED, assignments, check_params, parameters
 from gnn_quant.runs.trials import trials_so_far
 from gnn_quant.pipeline.verify import verify
-from gnn_quant.storage.files import file_hash, read_json, write_frame, write_json
+from gnn_quant.storage.files import read_json, write_frame, write_json
 
 
 # ---- parameters
@@ -31,10 +32,12 @@ def cell(tmp_path, source): return write(tmp_path, 'p', source)
 
 
 @effort(max_examples=60, deadline=None)
-@given(st.text(max_size=20), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.lists(st.text(max_size=5), max_size=4))
+@given(st.text(max_size=20), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(),
+       st.lists(st.text(max_size=5), max_size=4))
 def test_text_from_the_command_line_means_what_it_says(text, n, x, b, words):
     spec = PARSED
-    got = check_params(spec, assignments([f's={text}', f'n={n}', f'x={x!r}', f'b={str(b).lower()}', f'w={json.dumps(words)}']), text=True)
+    got = check_params(spec, assignments([f's={text}', f'n={n}', f'x={x!r}', f'b={str(b).lower()}',
+                                          f'w={json.dumps(words)}']), text=True)
     assert got == dict(s=text, n=n, x=x, b=b, w=words)
     assert [type(v) for v in got.values()] == [str, int, float, bool, list]
 
@@ -46,13 +49,18 @@ def parsed(tmp_path_factory):
 
 
 def test_required_default_and_comment(tmp_path):
-    spec = parameters(cell(tmp_path, "a: int  # first, a = b: c\nb: float = -1e-3\nc: Literal['x', 'y'] = 'y'\nd: Optional[list[int]] = None\ne: str = 'a#b'  # with #"))
+    spec = parameters(cell(tmp_path, "a: int  # first, a = b: c\nb: float = -1e-3\nc: Literal['x', 'y'] = 'y'\nd: "
+                           "Optional[list[int]] = None\ne: str = 'a#b'  # with #"))
     assert spec['a'].default is REQUIRED and spec['a'].comment == 'first, a = b: c'
-    assert (spec['b'].default, spec['c'].default, spec['d'].default, spec['e'].default, spec['e'].comment) == (-1e-3, 'y', None, 'a#b', 'with #')
+    assert (spec['b'].default, spec['c'].default, spec['d'].default, spec['e'].default, spec['e'].comment) == (
+        -1e-3, 'y', None, 'a#b', 'with #')
 
 
-@pytest.mark.parametrize('source', ['import os', 'a = 1', 'a: int = 1 + 1', 'a: dict = {}', "a: int = '1'", 'a: int = 1.0', 'a: bool = 1', 'a: list[int] = [1, "2"]', "a: Literal['x'] = 'y'",
-                                    'a: Literal[__import__("os").name] = 1', 'a: int = 1\na: int = 2', 'a: int = (', 'print(1)', 'a.b: int = 1', 'a: float = 1e999'])
+@pytest.mark.parametrize('source',
+                         ['import os', 'a = 1', 'a: int = 1 + 1', 'a: dict = {}', "a: int = '1'", 'a: int = 1.0',
+                          'a: bool = 1', 'a: list[int] = [1, "2"]', "a: Literal['x'] = 'y'",
+                          'a: Literal[__import__("os").name] = 1', 'a: int = 1\na: int = 2', 'a: int = (',
+                          'print(1)', 'a.b: int = 1', 'a: float = 1e999'])
 def test_a_cell_that_is_not_a_list_of_literals_is_refused(tmp_path, source):
     with pytest.raises(BadParams): parameters(cell(tmp_path, source))
 
@@ -63,7 +71,9 @@ def test_the_cell_is_never_executed(tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize('given,word', [(dict(topp=1), 'top'), (dict(top='1'), 'int'), (dict(top=True), 'int'), (dict(top=1.0), 'int'), (dict(rate=float('nan')), 'float'), (dict(kind='c'), 'Literal'), ({}, 'must be given')])
+@pytest.mark.parametrize(
+    'given,word', [(dict(topp=1), 'top'), (dict(top='1'), 'int'), (dict(top=True), 'int'), (dict(top=1.0), 'int'),
+                   (dict(rate=float('nan')), 'float'), (dict(kind='c'), 'Literal'), ({}, 'must be given')])
 def test_values_that_do_not_fit(tmp_path, given, word):
     spec = parameters(cell(tmp_path, "need: int\ntop: int = 1\nrate: float = 1.\nkind: Literal['a', 'b'] = 'a'"))
     with pytest.raises(BadParams, match=word): check_params(spec, given if not given else dict(need=1) | given)
@@ -85,17 +95,23 @@ def test_two_parameter_cells_or_none(tmp_path):
 
 # ---- a project with a few notebooks
 
-NASTY = ['a=b', "it's \"so\"", 'back\\slash', 'two\nlines', 'ünïcödé €', '{braces} {}', '', '#no comment', "'''", 'None', '日本']
+NASTY = ['a=b', "it's \"so\"", 'back\\slash', 'two\nlines', 'ünïcödé €', '{braces} {}', '', '#no comment', "'''",
+         'None', '日本']
 
 
 @pytest.fixture(scope='module')
 def project(tmp_path_factory):
     home = tmp_path_factory.mktemp('with {braces} and ü')
     s = place(home)
-    write(s.notebooks_dir, 'echo', "run_dir: str = ''\nw: list[str] = []\nx: float | None = None\nn: int = 5", '', '#md # Prose', FINISH.format('[w, x, n]'))
+    write(s.notebooks_dir, 'echo', "run_dir: str = ''\nw: list[str] = []\nx: float | None = None\nn: int = 5", '',
+          '#md # Prose', FINISH.format('[w, x, n]'))
     frame = "from gnn_quant.core import toy_bars\nfrom gnn_quant.runs.workbench import put_frame, use, tell\n"
-    write(s.notebooks_dir, 'source', "run_dir: str = ''\nseed: int = 0", frame + "put_frame(run_dir, 'bars', toy_bars(seed=seed))\ntell(run_dir, 'one')\ntell(run_dir, 'two')", FINISH.format('seed'))
-    write(s.notebooks_dir, 'study', "run_dir: str = ''\nsource_run: str = ''\nmodels: list[str] = ['a', 'b']", frame + "bars = use(source_run, 'source')\nfor m in models: put_frame(run_dir, f'scores.{m}', toy_bars())", FINISH.format('1'))
+    write(s.notebooks_dir, 'source', "run_dir: str = ''\nseed: int = 0",
+          frame + "put_frame(run_dir, 'bars', toy_bars(seed=seed))\ntell(run_dir, 'one')\ntell(run_dir, 'two')",
+          FINISH.format('seed'))
+    write(s.notebooks_dir, 'study', "run_dir: str = ''\nsource_run: str = ''\nmodels: list[str] = ['a', 'b']", frame
+          + "bars = use(source_run, 'source')\nfor m in models: put_frame(run_dir, f'scores.{m}', toy_bars())",
+          FINISH.format('1'))
     return s
 
 
@@ -118,8 +134,10 @@ def test_parameters_arrive_as_they_were_sent(project):
 def test_the_manifest_tells_what_a_run_was_made_of(chain):
     first, study, lines = chain
     m = study.manifest
-    assert {'notebook', 'code', 'package', 'git', 'versions', 'params', 'seeds', 'trial', 'trials', 'upstream', 'files', 'frames', 'journal', 'wall', 'inputs', 'hash'} <= set(m)
-    assert m['hash'] == manifest_hash(m) and m['upstream']['source']['manifest'] == first.manifest['hash'] and m['seeds'] == {} and first.manifest['seeds'] == dict(seed=0)
+    assert ({'notebook', 'code', 'package', 'git', 'versions', 'params', 'seeds', 'trial', 'trials', 'upstream',
+             'files', 'frames', 'journal', 'wall', 'inputs', 'hash'} <= set(m))
+    assert (m['hash'] == manifest_hash(m) and m['upstream']['source']['manifest'] == first.manifest['hash']
+            and m['seeds'] == {} and first.manifest['seeds'] == dict(seed=0))
     assert set(m['trials']) == {'a', 'b'} and m['versions']['python'] == '.'.join(map(str, sys.version_info[:3]))
     assert upstream(study, 'source').id == first.id and get_frame(study, 'scores.a').equals(toy_bars())
     assert lines == ['one', 'two'] and not verify(first) and not verify(study)
@@ -127,7 +145,8 @@ def test_the_manifest_tells_what_a_run_was_made_of(chain):
     assert first.id in index and study.id in index
 
 
-@pytest.mark.parametrize('name,params', [('sourze', {}), ('source', dict(sed=1)), ('source', dict(seed='1')), ('study', dict(source_run='nothing')), ('source', dict(run_dir='/x'))])
+@pytest.mark.parametrize('name,params', [('sourze', {}), ('source', dict(sed=1)), ('source', dict(seed='1')),
+                                         ('study', dict(source_run='nothing')), ('source', dict(run_dir='/x'))])
 def test_nothing_starts_when_something_is_wrong(project, chain, name, params):
     before = len(list_runs(project)), len(read(project.reports_dir / 'trials.jsonl'))
     with pytest.raises(BadParams): run(name, params, project)
@@ -142,17 +161,20 @@ def test_settings_reach_parameters_of_the_same_name(project):
 
 def test_a_simulated_market_is_refused_in_production(tmp_path):
     write(tmp_path / 'nb', 'ingest', "run_dir: str = ''\nsource: str = 'us20'", FINISH.format('1'))
-    with pytest.raises(BadSettings, match='simulated'): prepare('ingest', dict(source='toy'), place(tmp_path, environment='prod'))
+    with pytest.raises(BadSettings, match='simulated'):
+        prepare('ingest', dict(source='toy'), place(tmp_path, environment='prod'))
 
 
 # ---- failures
 
-BROKEN = dict(
-    error=('x = 0', '1 / x'), leaves=('import sys; sys.exit(0)', 'x = 1'), silent=('x = 1',), early=(FINISH.format('1'), '1 / 0'),
-    changes=(FINISH.format('1'), "open(run_dir + '/metrics.json', 'a').write(' ')"), dies=('import os', 'os.kill(os.getpid(), 9)'), hangs=('x = 1', 'import time; time.sleep(60)'),
-    allowed=('x = 1', '1 / 0', FINISH.format('1')))
-SAID = dict(error='cell 3 .*ZeroDivisionError', leaves='cell 3 .*stopped before', silent='finish was not called', early='cell 3 .*ZeroDivisionError', changes='metrics.json was changed',
-            dies='cell 3 .*kernel died', hangs='cell 3 .*more than 3 seconds', allowed='cell 3 .*ZeroDivisionError')
+BROKEN = dict(error=('x = 0', '1 / x'), leaves=('import sys; sys.exit(0)', 'x = 1'), silent=('x = 1',),
+              early=(FINISH.format('1'), '1 / 0'),
+              changes=(FINISH.format('1'), "open(run_dir + '/metrics.json', 'a').write(' ')"),
+              dies=('import os', 'os.kill(os.getpid(), 9)'), hangs=('x = 1', 'import time; time.sleep(60)'),
+              allowed=('x = 1', '1 / 0', FINISH.format('1')))
+SAID = dict(error='cell 3 .*ZeroDivisionError', leaves='cell 3 .*stopped before', silent='finish was not called',
+            early='cell 3 .*ZeroDivisionError', changes='metrics.json was changed', dies='cell 3 .*kernel died',
+            hangs='cell 3 .*more than 3 seconds', allowed='cell 3 .*ZeroDivisionError')
 
 
 @pytest.mark.parametrize('name', BROKEN)
@@ -162,18 +184,23 @@ def test_a_run_that_breaks(project, name):
         nb = json.loads(path.read_text())
         nb['cells'][2]['metadata'] = dict(tags=['raises-exception'])
         path.write_text(json.dumps(nb))
-    with pytest.raises(RunFailed, match=SAID[name]) as e: run(name, {}, project, quiet=True, timeout=3 if name == 'hangs' else 0)
+    with pytest.raises(RunFailed, match=SAID[name]) as e:
+        run(name, {}, project, quiet=True, timeout=3 if name == 'hangs' else 0)
     kept = list_runs(project, name)
-    assert [r.status for r in kept] == ['failed'] and kept[0].path.parent.name == 'failed' and str(kept[0].path / f'{name}.ipynb') in str(e.value)
+    assert ([r.status for r in kept] == ['failed'] and kept[0].path.parent.name == 'failed'
+            and str(kept[0].path / f'{name}.ipynb') in str(e.value))
     assert kept[0].manifest['error']['error'] and verify(kept[0]) == []
-    assert name in [b.body['run'] for b in read(project.reports_dir / 'trials.jsonl', 'end') if b.body['status'] == 'failed']
+    assert name in [b.body['run'] for b in read(project.reports_dir / 'trials.jsonl', 'end')
+                    if b.body['status'] == 'failed']
     with pytest.raises(RunFailed, match='no successful run'): latest_run(name, project)
     with pytest.raises(RunFailed, match='failed, not finished'): use_run(kept[0].id, name, project)
 
 
 def runner(home, name, body=''):
     "Another process that runs a notebook of a project"
-    code = f'import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom pathlib import Path\nfrom _runs import place\nfrom gnn_quant.runs import engine\n{body}\nengine.run({name!r}, {{}}, place(Path({str(home)!r})), quiet=True)'
+    code = (f'import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom pathlib import Path\nfrom _runs '
+            f'import place\nfrom gnn_quant.runs import engine\n{body}\nengine.run({name!r}, {{}}, '
+            f'place(Path({str(home)!r})), quiet=True)')
     return subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.PIPE, text=True)
 
 
@@ -188,7 +215,9 @@ def until(check, seconds=60):
 def test_a_runner_that_is_killed(tmp_path, how):
     s, mark = place(tmp_path), tmp_path / 'mark'
     hang = f"import os, pathlib, time\npathlib.Path(run_dir, 'checkpoints').mkdir()\npathlib.Path(run_dir, 'checkpoints', 'fold').write_text('half')\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(600)"
-    write(s.notebooks_dir, 'train', "run_dir: str = ''\nslow: bool = True", f'if slow and not pathlib.Path({str(mark)!r}).exists():\n' + textwrap.indent(hang, '    '), FINISH.format("sorted(p.name for p in pathlib.Path(run_dir).rglob('fold'))"))
+    write(s.notebooks_dir, 'train', "run_dir: str = ''\nslow: bool = True",
+          f'if slow and not pathlib.Path({str(mark)!r}).exists():\n' + textwrap.indent(hang, '    '),
+          FINISH.format("sorted(p.name for p in pathlib.Path(run_dir).rglob('fold'))"))
     nb = json.loads((s.notebooks_dir / 'train.ipynb').read_text())
     nb['cells'][1]['source'] = 'import pathlib\n' + nb['cells'][1]['source']
     (s.notebooks_dir / 'train.ipynb').write_text(json.dumps(nb))
@@ -198,15 +227,20 @@ def test_a_runner_that_is_killed(tmp_path, how):
     p.send_signal(how)
     p.wait(30)
     assert p.returncode != 0 and [r.status for r in list_runs(s)] == ['interrupted']
-    with pytest.raises(RunFailed, match='no successful run of train yet .1 run, the newest interrupted'): latest_run('train', s)
+    with pytest.raises(RunFailed, match='no successful run of train yet .1 run, the newest interrupted'):
+        latest_run('train', s)
     kernel = int(mark.read_text())
-    until(lambda: not Path(f'/proc/{kernel}').exists() or 'Z' in Path(f'/proc/{kernel}/stat').read_text().split(')')[-1][:3], 30)
+    until(
+        lambda: not Path(f'/proc/{kernel}').exists() or 'Z' in Path(f'/proc/{kernel}/stat').read_text().split(')')[
+            -1][:3], 30)
     dead = list_runs(s)[0]
     other = run('train', dict(slow=False), s, quiet=True)
-    assert other.metrics['got'] == [] and 'resumed' not in other.manifest, 'checkpoints of another configuration were taken over'
+    assert other.metrics['got'] == [] and 'resumed' not in other.manifest, (
+        'checkpoints of another configuration were taken over')
     again = run('train', {}, s, quiet=True)
     assert again.metrics['got'] == ['fold'] and again.manifest['resumed'] == dead.id and verify(again) == []
-    assert trials_so_far(s) == 2 and latest_run('train', s).id == again.id and [r.status for r in list_runs(s, 'train')] == ['finished', 'finished', 'interrupted']
+    assert (trials_so_far(s) == 2 and latest_run('train', s).id == again.id
+            and [r.status for r in list_runs(s, 'train')] == ['finished', 'finished', 'interrupted'])
 
 
 @pytest.mark.parametrize('where', ['write_manifest', 'note_end', 'rename', 'note_start'])
@@ -254,7 +288,8 @@ def test_threads_and_processes_do_not_disturb_each_other(project):
     for t in threads: t.start()
     for t in threads: t.join()
     assert p.wait(60) == 0, p.stderr.read()
-    assert {n: r.metrics['got'][2] for n, r in out.items()} == {n: n for n in range(3)} and len({r.id for r in out.values()}) == 3
+    assert ({n: r.metrics['got'][2] for n, r in out.items()} == {n: n for n in range(3)}
+            and len({r.id for r in out.values()}) == 3)
     assert os.getcwd() == here and not any(verify(r) for r in out.values())
 
 
@@ -274,13 +309,16 @@ def journal(s): return s.reports_dir / 'trials.jsonl'
 def quick(tmp_path, monkeypatch, **cells):
     "A project whose notebooks are not executed"
     s = place(tmp_path)
-    for name, params in cells.items(): write(s.notebooks_dir, name, "run_dir: str = ''\n" + params, '#md # Title', 'x = 1', 'finish()')
+    for name, params in cells.items():
+        write(s.notebooks_dir, name, "run_dir: str = ''\n" + params, '#md # Title', 'x = 1', 'finish()')
     monkeypatch.setattr(engine, 'execute', lambda job, folder, *a: _pretend(job, folder))
     return s
 
 
 def test_what_is_a_trial(tmp_path, monkeypatch):
-    s, counts = quick(tmp_path, monkeypatch, ingest='', train="models: list[str] = ['a', 'b']\nseed: int = 0\ningest_run: str = ''", backtest="cost: float = 0.\ntrain_run: str = ''"), []
+    s, counts = quick(tmp_path, monkeypatch, ingest='',
+                      train="models: list[str] = ['a', 'b']\nseed: int = 0\ningest_run: str = ''",
+                      backtest="cost: float = 0.\ntrain_run: str = ''"), []
     def then(name, **params):
         run(name, params, s, quiet=True)
         counts.append(trials_so_far(s))
@@ -291,7 +329,8 @@ def test_what_is_a_trial(tmp_path, monkeypatch):
     assert counts == [0, 2, 2, 2], 'an exact repetition is no new trial'
     then('backtest'); then('backtest'); then('backtest', cost=.1)
     assert counts[4:] == [2, 2, 3], 'a backtest of b stands for its training, and a second cost is another strategy'
-    then('train', seed=1); edit('# Title', '# Another title'); then('train', seed=1); edit('x = 1', 'x = 2'); then('train', seed=1)
+    then('train', seed=1)
+    edit('# Title', '# Another title'); then('train', seed=1); edit('x = 1', 'x = 2'); then('train', seed=1)
     assert counts[7:] == [5, 5, 7], 'prose is no trial, code is'
     monkeypatch.setattr(engine, 'execute', lambda *a: engine.Failure('broken', 'Error'))
     with pytest.raises(RunFailed): run('train', dict(seed=2), s, quiet=True)
@@ -335,16 +374,20 @@ def test_a_damaged_manifest_is_listed_and_hides_nothing(tmp_path, monkeypatch):
 
 
 TAMPERS = dict(
-    frame=(lambda r: (r.path / 'scores.a.parquet').write_bytes((r.path / 'scores.b.parquet').read_bytes() + b'0'), 'scores.a.parquet: changed'),
+    frame=(lambda r: (r.path / 'scores.a.parquet').write_bytes((r.path / 'scores.b.parquet').read_bytes() + b'0'),
+           'scores.a.parquet: changed'),
     content=(lambda r: write_frame(toy_bars(seed=5), r.path / 'scores.a.parquet'), 'scores.a: content'),
     missing=(lambda r: (r.path / 'scores.b.parquet').unlink(), 'scores.b.parquet: missing'),
     extra=(lambda r: (r.path / 'notes.txt').write_text('x'), 'notes.txt: not in the manifest'),
     figure=(lambda r: write_json(dict(got=2), r.path / 'metrics.json'), 'not the metrics of the manifest'),
     edited=(lambda r: write_json(r.manifest | dict(wall=1), r.path / 'manifest.json'), 'edited, its hash'),
     rehashed=(lambda r: engine.write_manifest(r.path, r.manifest | dict(wall=1)), 'ended with another manifest'),
-    code=(lambda r: (r.path / 'study.ipynb').write_text((r.path / 'study.ipynb').read_text().replace('toy_bars()', 'toy_bars(4)')), 'not those of the notebook'),
-    above=(lambda r: write_frame(toy_bars(seed=9), upstream(r, 'source').path / 'bars.parquet'), 'upstream source: bars: content'),
-    replaced=(lambda r: engine.write_manifest(upstream(r, 'source').path, upstream(r, 'source').manifest | dict(wall=1)), 'its manifest is not the one'),
+    code=(lambda r: (r.path / 'study.ipynb').write_text(
+        (r.path / 'study.ipynb').read_text().replace('toy_bars()', 'toy_bars(4)')), 'not those of the notebook'),
+    above=(lambda r: write_frame(toy_bars(seed=9), upstream(r, 'source').path / 'bars.parquet'),
+           'upstream source: bars: content'), replaced=(lambda r: engine.write_manifest(
+               upstream(r, 'source').path, upstream(r, 'source').manifest | dict(wall=1)),
+                                                        'its manifest is not the one'),
     gone=(lambda r: shutil.rmtree(upstream(r, 'source').path), 'upstream source'))
 
 
@@ -373,7 +416,8 @@ def test_an_edited_run_is_not_built_on(chain, tmp_path):
 
 def test_a_day_builds_on_its_own_runs_and_not_on_the_newest(tmp_path, monkeypatch):
     from gnn_quant.pipeline.daily import STAGES, daily, in_silence
-    s = quick(tmp_path, monkeypatch, **{name: f"{above}_run: str = ''" if above else '' for name, above in zip(STAGES, (None, *STAGES))})
+    s = quick(tmp_path, monkeypatch,
+              **{name: f"{above}_run: str = ''" if above else '' for name, above in zip(STAGES, (None, *STAGES))})
     def busy(job, folder, *a):
         _pretend(job, folder)
         if job.name != 'signals' or other: return

@@ -6,7 +6,8 @@ from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.data.target import Target, make_target
-from gnn_quant.signals import FIELDS, TradingSignal, centred_rank, hit_rate, latest, make_signals, right_calls, risk_levels, sides, signals_on, sizes
+from gnn_quant.signals import (FIELDS, TradingSignal, centred_rank, hit_rate, latest, make_signals, right_calls,
+                               risk_levels, sides, signals_on, sizes)
 
 BARS = toy_bars(n=10, t=140)
 
@@ -37,8 +38,10 @@ def test_only_the_order_of_scores_counts(seed):
 
 
 def test_ties_and_thin_rows():
-    s = pd.DataFrame([[1., 1, 1, 1], [1, np.nan, np.nan, np.nan], [np.nan] * 4, [1, 2, np.nan, np.nan]], BARS.index[:4], list('ABCD'))
-    assert (sides(s).iloc[[0, 1, 3]].fillna(0) == 0).all(axis=None) and (sizes(s).iloc[:2].fillna(0) == 0).all(axis=None)
+    s = pd.DataFrame([[1., 1, 1, 1], [1, np.nan, np.nan, np.nan], [np.nan] * 4, [1, 2, np.nan, np.nan]],
+                     BARS.index[:4], list('ABCD'))
+    assert (sides(s).iloc[[0, 1, 3]].fillna(0) == 0).all(axis=None) and (sizes(s).iloc[:2].fillna(0) == 0).all(
+        axis=None)
     assert centred_rank(s).iloc[2].isna().all() and sides(s, .5).iloc[3].tolist()[:2] == [-1, 1]
 
 
@@ -47,7 +50,8 @@ def test_confidence_by_hand_and_span_later():
     label = pd.DataFrame([[2., 1, 0]] * 4 + [[0., 1, 2]] * 4, idx, list('ABC'))
     side = pd.DataFrame([[1., 0, -1]] * 8, idx, list('ABC'))
     y = Target(label, horizon=1)
-    assert y.span == span and right_calls(side, y)['A'].tolist() == [1] * 4 + [0] * 4 and right_calls(side, y)['B'].isna().all()
+    assert (y.span == span and right_calls(side, y)['A'].tolist() == [1] * 4 + [0] * 4
+            and right_calls(side, y)['B'].isna().all())
     got = hit_rate(side, y, window=3, least=2)
     assert got['A'].fillna(-1).tolist() == pytest.approx([-1, -1, -1, 1, 1, 1, 2/3, 1/3]) and got['B'].isna().all()
 
@@ -98,10 +102,12 @@ def test_one_signal_at_a_time():
     sig = make_signals(random_scores(5), make_target(BARS), BARS)
     assert list(sig.columns.get_level_values(0).unique()) == list(FIELDS)
     day = signals_on(sig, '2020-03-02')
-    assert [d.symbol for d in day] == sig['score'].loc['2020-03-02'].dropna().sort_values(ascending=False).index.tolist()
+    assert ([d.symbol for d in day]
+            == sig['score'].loc['2020-03-02'].dropna().sort_values(ascending=False).index.tolist())
     assert day[0].side == 1 and day[-1].side == -1 and day[0].size == 1 and isinstance(day[0].side, int)
     with pytest.raises(FrozenInstanceError): day[0].score = 1
-    assert signals_on(sig, BARS.index[0])[0].risk_level is None and math.isnan(signals_on(sig, BARS.index[0])[0].confidence)
+    assert (signals_on(sig, BARS.index[0])[0].risk_level is None
+            and math.isnan(signals_on(sig, BARS.index[0])[0].confidence))
     sig.loc[sig.index[-2]:, 'score'] = np.nan
     assert latest(sig)[0].date == BARS.index[-3] and isinstance(latest(sig)[0], TradingSignal)
 

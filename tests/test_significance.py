@@ -1,4 +1,5 @@
-"How sure a figure is, how many were tried and which are real: papers' numbers, closed forms, independent libraries, and bad input"
+"""How sure a figure is, how many were tried and which are real:
+papers' numbers, closed forms, independent libraries, and bad input"""
 import dataclasses
 
 import numpy as np
@@ -10,13 +11,15 @@ from scipy.special import ndtr
 from scipy.stats import kurtosis, norm, skew
 from statsmodels.stats.multitest import multipletests
 
-from gnn_quant.backtest.engine import backtest, drawdown, drawdown_rows, metrics, return_metrics
+from gnn_quant.backtest.engine import backtest, metrics
+
+from gnn_quant.stats.performance import drawdown, drawdown_rows, return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.backtest.engine import ledger_intervals
 from gnn_quant.stats.bootstrap import FIGURES, block_length, intervals, natural_block, paired, resampled_figures
 from gnn_quant.stats.multiple_testing import better, bootstrap_error, false_discovery, superior
-from gnn_quant.stats.sharpe import (Moments, deflated_sharpe, effective_trials, expected_best, horizon_factor, min_track_record, moments, normal_best,
-                                       probabilistic_sharpe, sharpe_error)
+from gnn_quant.stats.sharpe import (Moments, deflated_sharpe, effective_trials, expected_best, horizon_factor,
+                                    min_track_record, moments, normal_best, probabilistic_sharpe, sharpe_error)
 from gnn_quant.market import Costs
 from gnn_quant.portfolio.sizing import equal_weight
 
@@ -40,12 +43,15 @@ def test_moments_are_those_of_scipy_and_unknown_rows_do_not_count():
     holes.iloc[[3, 50, 299]] = np.nan
     for x in (r, holes):
         m, v = moments(x), x.dropna()
-        assert m.n == len(v) and np.isclose(m.sharpe, v.mean() / v.std()) and np.isclose(m.mean, v.mean()) and np.isclose(m.sd, v.std())
+        assert (m.n == len(v) and np.isclose(m.sharpe, v.mean() / v.std()) and np.isclose(m.mean, v.mean())
+                and np.isclose(m.sd, v.std()))
         assert np.isclose(m.skew, skew(v)) and np.isclose(m.kurtosis, kurtosis(v, fisher=False))
-    assert moments(r * 3) == dataclasses.replace(moments(r * 3), sharpe=moments(r * 3).sharpe) and np.isclose(moments(r * 3).sharpe, moments(r).sharpe)
+    assert (moments(r * 3) == dataclasses.replace(moments(r * 3), sharpe=moments(r * 3).sharpe)
+            and np.isclose(moments(r * 3).sharpe, moments(r).sharpe))
 
 
-@pytest.mark.parametrize('r', [series([.01] * 9), series([.01] * 50), series([0.] * 50), series([np.nan] * 50), series([]), fat(40).where(lambda x: x.index < x.index[9])], ids=range(6))
+@pytest.mark.parametrize('r', [series([.01] * 9), series([.01] * 50), series([0.] * 50), series([np.nan] * 50),
+                               series([]), fat(40).where(lambda x: x.index < x.index[9])], ids=range(6))
 def test_too_short_flat_and_unknown_histories_have_no_sharpe_and_nothing_that_follows_from_it(r):
     m = moments(r)
     d = deflated_sharpe(m, 10, np.nan)
@@ -54,28 +60,34 @@ def test_too_short_flat_and_unknown_histories_have_no_sharpe_and_nothing_that_fo
 
 def test_a_hedge_fund_of_bailey_and_lopez_de_prado_2012():
     fund = Moments(24, .036, .079, .458, -2.448, 10.164)
-    assert round(probabilistic_sharpe(fund), 3) == .913 and round(probabilistic_sharpe(dataclasses.replace(fund, skew=0., kurtosis=3.)), 3) == .982
+    assert (round(probabilistic_sharpe(fund), 3) == .913
+            and round(probabilistic_sharpe(dataclasses.replace(fund, skew=0., kurtosis=3.)), 3) == .982)
     year = lambda rows, *shape: min_track_record(Moments(rows, 0., 1., 2 / rows**.5, *shape), 1 / rows**.5) / rows
-    assert [round(year(250, 0., 3.), 2), round(year(52, 0., 3.), 2), round(year(12, 0., 3.), 2), round(year(12, -.72, 5.78), 2)] == [2.73, 2.83, 3.24, 4.99]
+    assert ([round(year(250, 0., 3.), 2), round(year(52, 0., 3.), 2), round(year(12, 0., 3.), 2),
+             round(year(12, -.72, 5.78), 2)] == [2.73, 2.83, 3.24, 4.99])
 
 
 def test_the_worked_example_of_bailey_and_lopez_de_prado_2014():
     shown, sd = Moments(1250, np.nan, np.nan, 2.5 / 250**.5, -3., 10.), np.sqrt(.5 / 250)
     d = deflated_sharpe(shown, 100, sd)
-    assert round(d.dsr, 4) == .9004 and round(d.hurdle, 4) == .1132 and round(deflated_sharpe(shown, 46, sd).dsr, 4) == .9505
+    assert (round(d.dsr, 4) == .9004 and round(d.hurdle, 4) == .1132
+            and round(deflated_sharpe(shown, 46, sd).dsr, 4) == .9505)
     assert d.psr == probabilistic_sharpe(shown) and (d.trials, d.sd) == (100., sd)
 
 
 @hyp(max_examples=60, deadline=None)
-@given(st.floats(-.3, .3), st.floats(-2, 2), st.floats(0, 20), st.integers(20, 5000), st.floats(0, .1), st.floats(1, 1e6))
+@given(st.floats(-.3, .3), st.floats(-2, 2), st.floats(0, 20), st.integers(20, 5000), st.floats(0, .1),
+       st.floats(1, 1e6))
 def test_more_demands_are_never_easier(sharpe, skewness, extra, n, mark, trials):
     m = Moments(n, sharpe, 1., sharpe, skewness, 1.01 + skewness**2 + extra)
     p = probabilistic_sharpe(m)
     assert 0 <= probabilistic_sharpe(m, mark) <= p <= 1 and np.isclose(probabilistic_sharpe(m, sharpe), .5)
     one, many = deflated_sharpe(m, 1, np.nan), deflated_sharpe(m, trials, np.nan)
-    assert one.dsr == one.psr == p and one.hurdle == 0 and many.dsr <= p and deflated_sharpe(m, trials, .5).dsr <= many.dsr
+    assert (one.dsr == one.psr == p and one.hurdle == 0 and many.dsr <= p
+            and deflated_sharpe(m, trials, .5).dsr <= many.dsr)
     rows = min_track_record(m, mark)
-    assert rows == np.inf if sharpe <= mark else rows > 1e6 if sharpe - mark < 1e-5 else np.isclose(probabilistic_sharpe(dataclasses.replace(m, n=rows), mark), .95)
+    assert (rows == np.inf if sharpe <= mark else rows > 1e6 if sharpe - mark < 1e-5
+            else np.isclose(probabilistic_sharpe(dataclasses.replace(m, n=rows), mark), .95))
 
 
 def test_a_spread_smaller_than_chance_is_not_believed():
@@ -84,14 +96,18 @@ def test_a_spread_smaller_than_chance_is_not_believed():
     assert floor.sd == 1 / 20 and deflated_sharpe(m, 50, 1e-6) == floor and deflated_sharpe(m, 50, .2).sd == .2
 
 
-@pytest.mark.parametrize('shape,draw', [('normal', lambda g, s: g.normal(size=s)), ('t6', lambda g, s: g.standard_t(6, s)), ('left', lambda g, s: 1 - g.exponential(size=s))])
+@pytest.mark.parametrize('shape,draw',
+                         [('normal', lambda g, s: g.normal(size=s)), ('t6', lambda g, s: g.standard_t(6, s)),
+                          ('left', lambda g, s: 1 - g.exponential(size=s))])
 def test_the_error_of_a_sharpe_ratio_is_what_simulation_gives(shape, draw):
     g = np.random.default_rng(1)
     big = draw(g, 2_000_000)
     v = (draw(g, (6000, 200)) - big.mean()) / big.std() + .12
     true = Moments(200, .12, 1., .12, skew(big), kurtosis(big, fisher=False))
     assert abs((v.mean(1) / v.std(1, ddof=1)).std() / sharpe_error(true) - 1) < .035
-    if shape == 'normal': assert np.isclose(sharpe_error(dataclasses.replace(true, skew=0., kurtosis=3.)), np.sqrt((1 + .12**2 / 2) / 199))
+    if shape == 'normal':
+        assert np.isclose(sharpe_error(dataclasses.replace(true, skew=0., kurtosis=3.)),
+                          np.sqrt((1 + .12**2 / 2) / 199))
 
 
 def test_annualising_follows_the_order_of_rows():
@@ -99,12 +115,16 @@ def test_annualising_follows_the_order_of_rows():
     x = ar(a, 400_000, 3, .2).to_numpy()
     year = x.reshape(-1, q).sum(1)
     assert abs(horizon_factor(a**np.arange(1, q), q) * .2 / (year.mean() / year.std()) - 1) < .02
-    assert horizon_factor([], q) == np.sqrt(q) and np.isclose(horizon_factor(a**np.arange(1, 500), q), horizon_factor(a**np.arange(1, q), q))
-    assert horizon_factor([.1], 10) < np.sqrt(10) < horizon_factor([-.1], 10) and np.isnan(horizon_factor([-.9, -.9], 10))
+    assert (horizon_factor([], q) == np.sqrt(q)
+            and np.isclose(horizon_factor(a**np.arange(1, 500), q), horizon_factor(a**np.arange(1, q), q)))
+    assert (horizon_factor([.1], 10) < np.sqrt(10) < horizon_factor([-.1], 10)
+            and np.isnan(horizon_factor([-.9, -.9], 10)))
 
 
-@pytest.mark.parametrize('call', [lambda: expected_best(.5, 1), lambda: expected_best(np.nan, 1), lambda: expected_best(np.inf, 1), lambda: expected_best(5, -1),
-                                  lambda: min_track_record(moments(fat(50)), alpha=.5), lambda: min_track_record(moments(fat(50)), alpha=0)], ids=range(6))
+@pytest.mark.parametrize(
+    'call', [lambda: expected_best(.5, 1), lambda: expected_best(np.nan, 1), lambda: expected_best(np.inf, 1),
+             lambda: expected_best(5, -1), lambda: min_track_record(moments(fat(50)), alpha=.5),
+             lambda: min_track_record(moments(fat(50)), alpha=0)], ids=range(6))
 def test_impossible_questions_about_a_sharpe_ratio_are_refused(call):
     with pytest.raises(BadParams): call()
 
@@ -115,7 +135,8 @@ def test_quantstats_says_the_same_but_for_its_corrected_moments():
     for seed in range(3):
         r, m = fat(800, seed), moments(fat(800, seed))
         theirs = dataclasses.replace(m, skew=r.skew(), kurtosis=r.kurt() + 3)
-        assert np.isclose(probabilistic_sharpe(theirs), probabilistic_sharpe_ratio(r), rtol=1e-12) and np.isclose(probabilistic_sharpe(m), probabilistic_sharpe(theirs), atol=2e-4)
+        assert (np.isclose(probabilistic_sharpe(theirs), probabilistic_sharpe_ratio(r), rtol=1e-12)
+                and np.isclose(probabilistic_sharpe(m), probabilistic_sharpe(theirs), atol=2e-4))
 
 
 def test_infinite_returns_and_tables_are_no_returns():
@@ -129,8 +150,10 @@ def test_the_expected_best_is_what_simulation_gives():
     g = np.random.default_rng(2)
     for n in (2, 7, 60):
         best = g.normal(size=(40_000, n)).max(1)
-        assert abs(normal_best(n) - best.mean()) < 4 * best.std() / 200 and abs(expected_best(n, .3) / .3 - normal_best(n)) < .06
-    assert abs(normal_best(1)) < 1e-9 and expected_best(1, 1.) == 0 and np.isclose(normal_best(2), norm.expect(lambda x: 2 * x * ndtr(x)), atol=1e-6)
+        assert (abs(normal_best(n) - best.mean()) < 4 * best.std() / 200
+                and abs(expected_best(n, .3) / .3 - normal_best(n)) < .06)
+    assert (abs(normal_best(1)) < 1e-9 and expected_best(1, 1.) == 0
+            and np.isclose(normal_best(2), norm.expect(lambda x: 2 * x * ndtr(x)), atol=1e-6))
     z = [expected_best(n, 1.) for n in np.linspace(1, 4, 200)]
     assert min(z) == 0 and (np.diff(z) >= 0).all() and np.isnan(expected_best(10, np.nan))
 
@@ -171,7 +194,8 @@ def test_effective_trials_stay_between_one_and_all_and_know_neither_order_nor_sc
     assert 1 <= n <= m and np.isclose(n, effective_trials(x.iloc[:, ::-1] * 1e-4 + .01, draws=500), rtol=1e-6)
 
 
-@pytest.mark.parametrize('bad', [pd.DataFrame(index=days(5)), pd.Series([.1, .2]), pd.DataFrame({'a': [.1, np.inf, 0.]})], ids=range(3))
+@pytest.mark.parametrize(
+    'bad', [pd.DataFrame(index=days(5)), pd.Series([.1, .2]), pd.DataFrame({'a': [.1, np.inf, 0.]})], ids=range(3))
 def test_trials_that_cannot_be_counted_are_refused(bad):
     with pytest.raises(BadData): effective_trials(bad)
 
@@ -186,10 +210,13 @@ def test_block_lengths_are_those_of_arch(a):
 
 
 def test_block_lengths_stay_in_their_bounds_and_gaps_are_refused():
-    assert max(block_length(series(np.diff(fat(201, k)))) for k in range(20)) == np.ceil(3 * np.sqrt(200)) and np.isnan(block_length(series([1.] * 100))) and np.isnan(block_length(fat(19)))
-    assert block_length(-ar(.5, 500, 1)) == block_length(ar(.5, 500, 1)) and natural_block(fat(500)) >= block_length(fat(500))
+    assert (max(block_length(series(np.diff(fat(201, k)))) for k in range(20)) == np.ceil(3 * np.sqrt(200))
+            and np.isnan(block_length(series([1.] * 100))) and np.isnan(block_length(fat(19))))
+    assert (block_length(-ar(.5, 500, 1)) == block_length(ar(.5, 500, 1))
+            and natural_block(fat(500)) >= block_length(fat(500)))
     wild = fat(1500, 7) * np.exp(ar(.97, 1500, 8) * 60)
-    assert natural_block(wild) == block_length(wild.abs()) > 3 * block_length(wild) and natural_block(ar(.8, 500, 2)) >= block_length(ar(.8, 500, 2)) > 5
+    assert (natural_block(wild) == block_length(wild.abs()) > 3 * block_length(wild)
+            and natural_block(ar(.8, 500, 2)) >= block_length(ar(.8, 500, 2)) > 5)
     for bad in (np.nan, np.inf):
         with pytest.raises(BadData): block_length(fat(50).where(lambda x: x.index != x.index[7], bad))
 
@@ -197,7 +224,8 @@ def test_block_lengths_stay_in_their_bounds_and_gaps_are_refused():
 def by_hand(r, periods):
     eq = pd.concat([pd.Series([1.]), (1 + pd.Series(np.asarray(r))).cumprod()], ignore_index=True)
     out = return_metrics(pd.Series(np.asarray(r)), periods)
-    out |= dict(max_drawdown=drawdown(eq).min(), drawdown_rows=drawdown_rows(eq), profit_factor=r[r > 0].sum() / -r[r < 0].sum())
+    out |= dict(max_drawdown=drawdown(eq).min(), drawdown_rows=drawdown_rows(eq),
+                profit_factor=r[r > 0].sum() / -r[r < 0].sum())
     out = {k: np.float64(v) for k, v in out.items()}
     return {k: out[k] for k in FIGURES if k in out} | dict(calmar=out['annual_return'] / -out['max_drawdown'])
 
@@ -209,7 +237,7 @@ def test_figures_of_drawn_histories_are_those_of_the_backtest(seed, n, block, pe
     from gnn_quant.stats.ic import stationary_rows
     r = fat(n, seed)
     r[np.random.default_rng(seed).random(n) < .2] = 0.
-    f = resampled_figures(r, draws=3, block=block, seed=seed, periods=periods)
+    f = resampled_figures(r, draws=3, block=block, seed=seed, year=periods)
     for k, rows in enumerate([np.arange(n), *stationary_rows(n, 3, block, np.random.default_rng(seed))]):
         with np.errstate(all='ignore'): want = by_hand(r.to_numpy()[rows], periods)
         got = f.iloc[k]
@@ -225,44 +253,58 @@ def test_a_ledgers_table_holds_the_figures_of_the_backtest(costs):
     w.iloc[:20] = np.nan
     led = backtest(w, bars, costs)
     t, m = ledger_intervals(led, draws=200), metrics(led)
-    assert {'annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'max_drawdown', 'drawdown_rows', 'hit_rate', 'profit_factor', 'total_return', 'turnover', 'break_even_bp'} == set(t.index)
+    assert ({'annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'max_drawdown', 'drawdown_rows',
+             'hit_rate', 'profit_factor', 'total_return', 'turnover', 'break_even_bp'} == set(t.index))
     for k in t.index.intersection(list(m)): assert np.isclose(t.loc[k, 'value'], m[k], rtol=1e-9), k
-    assert {'turnover', 'break_even_bp', 'sharpe', 'calmar', 'drawdown_rows'} <= set(m) and (t['lo'] < t['hi']).all() and (t.loc['turnover', 'lo'] < t.loc['turnover', 'value'] < t.loc['turnover', 'hi'])
+    assert ({'turnover', 'break_even_bp', 'sharpe', 'calmar', 'drawdown_rows'} <= set(m)
+            and (t['lo'] < t['hi']).all()
+            and (t.loc['turnover', 'lo'] < t.loc['turnover', 'value'] < t.loc['turnover', 'hi']))
 
 
 def test_intervals_repeat_widen_with_the_level_and_agree_with_arch():
     r = fat(600, 3)
-    a, wide, other = intervals(r, draws=800, block=5), intervals(r, draws=800, block=5, level=.99), intervals(r, draws=800, block=5, seed=1)
-    assert a.equals(intervals(r, draws=800, block=5)) and (wide['hi'] >= a['hi']).all() and (wide['lo'] <= a['lo']).all() and not a.equals(other) and a['value'].equals(other['value'])
-    theirs = StationaryBootstrap(5, r.to_numpy(), seed=0).apply(lambda x: np.array([x.mean() / x.std(ddof=1), x.std(ddof=1)]) * 252**.5, 800)
+    a, wide, other = (intervals(r, draws=800, block=5), intervals(r, draws=800, block=5, level=.99),
+                      intervals(r, draws=800, block=5, seed=1))
+    assert (a.equals(intervals(r, draws=800, block=5)) and (wide['hi'] >= a['hi']).all()
+            and (wide['lo'] <= a['lo']).all() and not a.equals(other) and a['value'].equals(other['value']))
+    theirs = StationaryBootstrap(5, r.to_numpy(), seed=0).apply(
+        lambda x: np.array([x.mean() / x.std(ddof=1), x.std(ddof=1)]) * 252**.5, 800)
     for k, name in enumerate(('sharpe', 'volatility')):
         edge, spread = np.quantile(theirs[:, k], [.025, .975]), theirs[:, k].std()
         assert np.abs(a.loc[name, ['lo', 'hi']].to_numpy(float) - edge).max() < .25 * spread
 
 
 def test_days_that_follow_each_other_need_blocks_to_be_covered():
-    hold = {b: np.mean([(t := intervals(ar(.4, 500, s, 1 / 252**.5), draws=300, block=b).loc['sharpe'])['lo'] <= 1 <= t['hi'] for s in range(120)]) for b in (1, None)}
+    hold = {b: np.mean([(t := intervals(ar(.4, 500, s, 1 / 252**.5), draws=300, block=b).loc['sharpe'])['lo'] <= 1
+                        <= t['hi'] for s in range(120)]) for b in (1, None)}
     assert hold[1] < .86 and hold[None] > .88
 
 
 def test_short_lost_and_unknown_histories_have_values_without_intervals():
     r = fat(29)
     t = intervals(r, draws=50)
-    assert t['value'].notna().all() and t[['lo', 'hi']].isna().all(axis=None) and intervals(fat(60), draws=50, block=13)['lo'].isna().all()
-    assert intervals(fat(60), draws=50, block=12)['lo'].notna().all() and intervals(r * np.nan, draws=50).isna().all(axis=None)
+    assert (t['value'].notna().all() and t[['lo', 'hi']].isna().all(axis=None)
+            and intervals(fat(60), draws=50, block=13)['lo'].isna().all())
+    assert (intervals(fat(60), draws=50, block=12)['lo'].notna().all()
+            and intervals(r * np.nan, draws=50).isna().all(axis=None))
     lost = fat(100)
     lost.iloc[50] = -1.
     t = intervals(lost, draws=50)
-    assert t.loc[['total_return', 'annual_return', 'max_drawdown', 'drawdown_rows', 'calmar'], 'value'].isna().all() and np.isfinite(t.loc['sharpe', 'value'])
+    assert (
+        t.loc[['total_return', 'annual_return', 'max_drawdown', 'drawdown_rows', 'calmar'], 'value'].isna().all()
+        and np.isfinite(t.loc['sharpe', 'value']))
     flat = intervals(series([.001] * 60), draws=50)
     assert flat.loc[['sharpe', 'sortino', 'calmar'], 'value'].isna().all() and flat.loc['max_drawdown', 'value'] == 0
 
 
-@pytest.mark.parametrize('error,call', [
-    (BadData, lambda r: intervals(r.where(r.index != r.index[5]))), (BadData, lambda r: intervals(r, r.iloc[1:])), (BadData, lambda r: intervals(r.head(1))),
-    (BadData, lambda r: intervals(r, r.where(r.index != r.index[5], np.inf))), (BadParams, lambda r: intervals(r, level=1.)), (BadParams, lambda r: intervals(r, draws=0)),
-    (BadParams, lambda r: intervals(r, block=.5)), (BadParams, lambda r: intervals(r, block=np.nan)), (BadData, lambda r: paired(r, r.iloc[1:])), (BadParams, lambda r: paired(r, r, 'turnover'))],
-    ids=range(10))
+@pytest.mark.parametrize(
+    'error,call',
+    [(BadData, lambda r: intervals(r.where(r.index != r.index[5]))), (BadData, lambda r: intervals(r, r.iloc[1:])),
+     (BadData, lambda r: intervals(r.head(1))),
+     (BadData, lambda r: intervals(r, r.where(r.index != r.index[5], np.inf))),
+     (BadParams, lambda r: intervals(r, level=1.)), (BadParams, lambda r: intervals(r, draws=0)),
+     (BadParams, lambda r: intervals(r, block=.5)), (BadParams, lambda r: intervals(r, block=np.nan)),
+     (BadData, lambda r: paired(r, r.iloc[1:])), (BadParams, lambda r: paired(r, r, 'turnover'))], ids=range(10))
 def test_intervals_refuse_what_they_cannot_judge(error, call):
     with pytest.raises(error): call(fat(50))
 
@@ -271,11 +313,14 @@ def test_a_pair_is_dealt_the_same_days():
     r, g = fat(500, 5), np.random.default_rng(0)
     peer = r - .0004 + .0005 * g.normal(size=500)
     d, back = paired(r, peer, draws=400), paired(peer, r, draws=400)
-    assert paired(r, r, draws=50) == paired(r, r, draws=50) and (paired(r, r, draws=50).lo, paired(r, r, draws=50).hi) == (0, 0)
-    assert d.side == 'ahead' and back.side == 'behind' and np.isclose([d.diff, d.lo, d.hi], [-back.diff, -back.hi, -back.lo]).all()
+    assert (paired(r, r, draws=50) == paired(r, r, draws=50)
+            and (paired(r, r, draws=50).lo, paired(r, r, draws=50).hi) == (0, 0))
+    assert (d.side == 'ahead' and back.side == 'behind'
+            and np.isclose([d.diff, d.lo, d.hi], [-back.diff, -back.hi, -back.lo]).all())
     alone = intervals(r, draws=400).loc['sharpe']
     assert d.hi - d.lo < (alone['hi'] - alone['lo']) / 3 and paired(r.head(29), peer.head(29), draws=20).side == 'short'
-    assert np.isclose(paired(r, peer, 'max_drawdown', draws=20).diff, intervals(r)['value']['max_drawdown'] - intervals(peer)['value']['max_drawdown'])
+    assert np.isclose(paired(r, peer, 'max_drawdown', draws=20).diff,
+                      intervals(r)['value']['max_drawdown'] - intervals(peer)['value']['max_drawdown'])
 
 
 # ---- the best of many
@@ -299,9 +344,11 @@ def test_reality_check_and_superior_ability_are_those_of_arch(seed):
     w, s = bootstrap_error(x.to_numpy(), 7), superior(x, draws=2000, block=7)
     raw, scaled = theirs(x, 7), theirs(x / w, 7)
     assert np.allclose(w**2, raw._loss_diff_var, rtol=1e-9)
-    for mine, their in ((s.reality_check, raw.pvalues['upper']), (s.lower, scaled.pvalues['lower']), (s.consistent, scaled.pvalues['consistent']), (s.upper, scaled.pvalues['upper'])):
+    for mine, their in ((s.reality_check, raw.pvalues['upper']), (s.lower, scaled.pvalues['lower']),
+                        (s.consistent, scaled.pvalues['consistent']), (s.upper, scaled.pvalues['upper'])):
         assert abs(mine - their) < .04
-    assert 0 < s.lower <= s.consistent <= s.upper <= 1 and (s.models, s.rows, s.block) == (6, 300, 7) and s.best == x.columns[(x.mean() / w).argmax()]
+    assert (0 < s.lower <= s.consistent <= s.upper <= 1 and (s.models, s.rows, s.block) == (6, 300, 7)
+            and s.best == x.columns[(x.mean() / w).argmax()])
 
 
 def test_of_independent_strategies_the_p_value_is_known():
@@ -309,7 +356,9 @@ def test_of_independent_strategies_the_p_value_is_known():
         x = pd.DataFrame(np.random.default_rng(seed).normal(.03, 1, (500, m)))
         s = superior(x, draws=3000, block=1)
         assert abs(s.upper - (1 - ndtr(s.t)**m)) < .035
-        if m == 1: assert np.isclose(s.t, x[0].mean() / x[0].std(ddof=0) * np.sqrt(500)) and abs(s.reality_check - s.upper) < 1e-9
+        if m == 1:
+            assert (np.isclose(s.t, x[0].mean() / x[0].std(ddof=0) * np.sqrt(500))
+                    and abs(s.reality_check - s.upper) < 1e-9)
 
 
 def test_none_better_is_certain_and_hopeless_ones_do_not_hide_a_good_one():
@@ -325,7 +374,8 @@ def test_none_better_is_certain_and_hopeless_ones_do_not_hide_a_good_one():
 def test_a_strategy_that_is_the_benchmark_neither_wins_nor_breaks_the_test():
     x = excess(2).assign(same=0.)
     a, b = superior(x, draws=300, block=5), superior(x.drop(columns='same'), draws=300, block=5)
-    assert (a.lower, a.consistent, a.upper, a.best, a.t) == (b.lower, b.consistent, b.upper, b.best, b.t) and superior(x[['same']], 50).consistent == 1
+    assert ((a.lower, a.consistent, a.upper, a.best, a.t) == (b.lower, b.consistent, b.upper, b.best, b.t)
+            and superior(x[['same']], 50).consistent == 1)
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -336,7 +386,8 @@ def test_the_names_are_those_of_arch(seed):
     step.compute()
     mine = better(x, draws=2000, block=3)
     marginal = {f'm{k}' for k in range(10)} - {n for n, t in zip(x.columns, x.mean() / w * 20) if abs(t - 2.6) > .25}
-    assert set(mine) ^ {f'm{k}' for k in step.superior_models} <= marginal and mine == sorted(mine, key=lambda n: -(x[n].mean() / w[int(n[1:])]))
+    assert (set(mine) ^ {f'm{k}' for k in step.superior_models} <= marginal
+            and mine == sorted(mine, key=lambda n: -(x[n].mean() / w[int(n[1:])])))
 
 
 def test_who_is_found_makes_room_for_the_next():
@@ -344,29 +395,34 @@ def test_who_is_found_makes_room_for_the_next():
     x = pd.DataFrame(np.random.default_rng(6).normal(size=(400, 60)), columns=[f'm{k}' for k in range(60)])
     x = (x - x.mean()) / bootstrap_error(x.to_numpy(), 1)
     few = x.iloc[:, :10] + 2.9 / 20
-    assert len(better(pd.concat([few, x.iloc[:, 10:] + 10 / 20], axis=1), block=1)) == 60 and better(pd.concat([few, x.iloc[:, 10:] - 1], axis=1), block=1) == []
+    assert (len(better(pd.concat([few, x.iloc[:, 10:] + 10 / 20], axis=1), block=1)) == 60
+            and better(pd.concat([few, x.iloc[:, 10:] - 1], axis=1), block=1) == [])
     assert len(better(few, block=1)) == 10
 
 
 def test_selection_is_silent_on_short_histories_and_refuses_gaps():
     s = superior(excess(0, 29), 50)
-    assert np.isnan([s.reality_check, s.lower, s.consistent, s.upper]).all() and better(excess(0, 29)) == [] and np.isnan(superior(excess(0, 60), 50, block=13).upper)
+    assert (np.isnan([s.reality_check, s.lower, s.consistent, s.upper]).all() and better(excess(0, 29)) == []
+            and np.isnan(superior(excess(0, 60), 50, block=13).upper))
     assert superior(excess(0, 60), 50, seed=3) == superior(excess(0, 60), 50, seed=3)
-    for error, call in ((BadData, lambda x: superior(x.where(x > -1))), (BadData, lambda x: superior(x[[]])), (BadData, lambda x: superior(x['m0'])),
-                        (BadParams, lambda x: superior(x, draws=0)), (BadParams, lambda x: superior(x, block=0)), (BadParams, lambda x: better(x, alpha=0))):
+    for error, call in ((BadData, lambda x: superior(x.where(x > -1))), (BadData, lambda x: superior(x[[]])),
+                        (BadData, lambda x: superior(x['m0'])), (BadParams, lambda x: superior(x, draws=0)),
+                        (BadParams, lambda x: superior(x, block=0)), (BadParams, lambda x: better(x, alpha=0))):
         with pytest.raises(error): call(excess(0))
 
 
 # ---- a family
 
 @hyp(max_examples=80, deadline=None)
-@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0., .01, .05, 1.])), min_size=1, max_size=40), st.sampled_from([.01, .05, .2]))
+@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0., .01, .05, 1.])), min_size=1, max_size=40),
+       st.sampled_from([.01, .05, .2]))
 def test_false_discoveries_are_those_of_statsmodels(values, alpha):
     p = pd.Series(values, [f'f{k}' for k in range(len(values))])
     for how, theirs in (('bh', 'fdr_bh'), ('by', 'fdr_by')):
         keep, q = multipletests(values, alpha, theirs)[:2]
         t = false_discovery(p, alpha, how)
-        assert np.allclose(t['q'], q, rtol=1e-9) and (t['keep'] == (t['q'] <= alpha)).all() and (np.abs(t['q'] - alpha) < 1e-12).any() | (t['keep'].to_numpy() == keep).all()
+        assert (np.allclose(t['q'], q, rtol=1e-9) and (t['keep'] == (t['q'] <= alpha)).all()
+                and (np.abs(t['q'] - alpha) < 1e-12).any() | (t['keep'].to_numpy() == keep).all())
     bh, storey = false_discovery(p, alpha), false_discovery(p, alpha, 'storey')
     pi = min(1, (1 + (p > .5).sum()) / (len(p) * .5))
     assert np.allclose(storey['q'], np.minimum(bh['q'].where(bh['q'] < 1, 1) * pi, 1)) or (bh['q'] >= 1).any()
@@ -376,15 +432,20 @@ def test_unknown_p_values_are_not_counted_and_order_does_not_matter():
     p = pd.Series([.001, np.nan, .02, .04, .9, .02], list('abcdef'))
     t = false_discovery(p)
     assert t.index.equals(p.index) and np.isnan(t.loc['b', 'q']) and not t.loc['b', 'keep'] and t['keep'].dtype == bool
-    assert t.drop('b').equals(false_discovery(p.drop('b'))) and t.loc[list('fedcba')].equals(false_discovery(p[list('fedcba')]))
+    assert (t.drop('b').equals(false_discovery(p.drop('b')))
+            and t.loc[list('fedcba')].equals(false_discovery(p[list('fedcba')])))
     assert t.loc['c', 'q'] == t.loc['f', 'q'] and t.loc['a', 'q'] == .005 and len(false_discovery(p[:0])) == 0
-    for error, call in ((BadData, lambda: false_discovery(p + .5)), (BadParams, lambda: false_discovery(p, how='holm')), (BadParams, lambda: false_discovery(p, 0))):
+    for error, call in ((BadData, lambda: false_discovery(p + .5)),
+                        (BadParams, lambda: false_discovery(p, how='holm')),
+                        (BadParams, lambda: false_discovery(p, 0))):
         with pytest.raises(error): call()
 
 
 def test_storey_finds_more_where_much_is_to_be_found_and_never_keeps_a_half():
     p = pd.Series(np.r_[np.linspace(.001, .045, 30), .6, .8])
-    assert false_discovery(p, how='storey')['keep'].sum() >= false_discovery(p)['keep'].sum() >= false_discovery(p, how='by')['keep'].sum()
+    assert (false_discovery(p, how='storey')['keep'].sum() >= false_discovery(p)['keep'].sum()
+            >= false_discovery(p, how='by')['keep'].sum())
     pi = (1 + 2) / 16
     assert np.isclose(false_discovery(p, how='storey')['q'].iloc[0], pi * false_discovery(p)['q'].iloc[0])
-    assert false_discovery(pd.Series([.45, .5, .55] + [.0001] * 60), .9, 'storey')['keep'].tolist()[:3] == [True, True, False]
+    assert (false_discovery(pd.Series([.45, .5, .55] + [.0001] * 60), .9, 'storey')['keep'].tolist()[:3]
+            == [True, True, False])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from _faults import FaultyOS, full, in_child, read_only
+from _faults import FaultyOS, full, read_only
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gnn_quant.storage import files as store
@@ -42,15 +42,19 @@ def frames():
     @st.composite
     def frame(draw):
         idx = draw(index)
-        names = draw(st.lists(st.text(min_size=1, max_size=6).filter(lambda s: s.isprintable()), min_size=1, max_size=4, unique=True))
-        kinds = [st.floats(allow_infinity=True), st.integers(-2**63, 2**63 - 1), st.booleans(), st.text(max_size=5).filter(str.isprintable)]
+        names = draw(st.lists(st.text(min_size=1, max_size=6).filter(lambda s: s.isprintable()), min_size=1,
+                              max_size=4, unique=True))
+        kinds = [st.floats(allow_infinity=True), st.integers(-2**63, 2**63 - 1), st.booleans(),
+                 st.text(max_size=5).filter(str.isprintable)]
         dtypes = ['float64', 'int64', 'bool', 'str']
         cols = {}
         for n in names:
             k = draw(st.integers(0, 3))
-            cols[n] = pd.Series(draw(st.lists(kinds[k], min_size=len(idx), max_size=len(idx))), index=idx, dtype=dtypes[k])
+            cols[n] = pd.Series(draw(st.lists(kinds[k], min_size=len(idx), max_size=len(idx))), index=idx,
+                                dtype=dtypes[k])
         x = pd.DataFrame(cols, index=idx)
-        if draw(st.booleans()): x.columns = pd.MultiIndex.from_product([['Close'], x.columns], names=['field', 'symbol'])
+        if draw(st.booleans()):
+            x.columns = pd.MultiIndex.from_product([['Close'], x.columns], names=['field', 'symbol'])
         return x
     return frame()
 
@@ -60,7 +64,8 @@ def frames():
 def test_any_frame_comes_back_the_same(tmp_path, x):
     h = store.write_frame(x, tmp_path / 'x.parquet')
     back = store.read_frame(tmp_path / 'x.parquet', h)
-    assert h == frame_hash(store.one_nan(x)) == frame_hash(back) and back.columns.equals(x.columns) and back.columns.names == x.columns.names and back.index.name == 'date'
+    assert (h == frame_hash(store.one_nan(x)) == frame_hash(back) and back.columns.equals(x.columns)
+            and back.columns.names == x.columns.names and back.index.name == 'date')
 
 
 def test_a_nan_made_by_dividing_is_a_nan(tmp_path, bars):
@@ -75,7 +80,8 @@ def test_index_units_and_multiindex_columns(tmp_path, bars, unit):
     x = bars.set_axis(bars.index.as_unit(unit))
     assert store.write_frame(x, tmp_path / 'x.parquet') == frame_hash(bars)
     back = store.read_frame(tmp_path / 'x.parquet')
-    assert isinstance(back.columns, pd.MultiIndex) and back.columns.names == ['field', 'symbol'] and isinstance(back.index, pd.DatetimeIndex)
+    assert (isinstance(back.columns, pd.MultiIndex) and back.columns.names == ['field', 'symbol']
+            and isinstance(back.index, pd.DatetimeIndex))
     assert unit == 's' or back.index.unit == unit, 'Parquet has no seconds'
     pd.testing.assert_frame_equal(back.set_axis(back.index.as_unit(unit)), x, check_freq=False)
 
@@ -89,7 +95,8 @@ def test_bytes_are_the_same_twice(tmp_path, bars):
     assert 'where' in marked.attrs
 
 
-@pytest.mark.parametrize('bad', [pd.DataFrame({'a': [1, 'x']}), pd.DataFrame([[1, 2]], columns=['a', 'a']), pd.Series([1.]), pd.DataFrame({'a': [object()]}), [1]])
+@pytest.mark.parametrize('bad', [pd.DataFrame({'a': [1, 'x']}), pd.DataFrame([[1, 2]], columns=['a', 'a']),
+                                 pd.Series([1.]), pd.DataFrame({'a': [object()]}), [1]])
 def test_what_parquet_cannot_hold_is_refused_before_writing(tmp_path, bad):
     with pytest.raises(BadData): store.write_frame(bad, tmp_path / 'x.parquet')
     assert not list(tmp_path.iterdir())
@@ -128,7 +135,8 @@ def test_the_nth_call_fails_while_a_version_is_saved(tmp_path, monkeypatch, bars
             except StoreError: pass
         x, e = store.load(root, 'toy')
         assert len(x) == e.rows in (9, 20)
-        assert store.save(root, 'toy', bars, '2020-01-28', 'simulated').rows == 20 and [v.rows for v in store.catalog(root)] == [9, 20]
+        assert (store.save(root, 'toy', bars, '2020-01-28', 'simulated').rows == 20
+                and [v.rows for v in store.catalog(root)] == [9, 20])
 
 
 KILLS = textwrap.dedent('''
@@ -153,7 +161,8 @@ KILLS = textwrap.dedent('''
 
 
 def test_killed_between_any_two_calls(tmp_path):
-    done = subprocess.run([sys.executable, '-c', KILLS, str(tmp_path), str(HERE)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, '-c', KILLS, str(tmp_path), str(HERE)], capture_output=True, text=True,
+                          timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     kills, left = map(int, done.stdout.split())
     assert kills >= 6 and left == 0, 'leftovers of killed writers are swept by the next write'
@@ -166,12 +175,15 @@ def test_many_writers_leave_one_whole_file(tmp_path):
 
 
 def test_many_savers_lose_no_version(tmp_path, bars):
-    with ThreadPoolExecutor(6) as pool: list(pool.map(lambda i: store.save(tmp_path, 'toy', bars.iloc[:i], bars.index[i - 1], 'simulated'), range(2, 14)))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda i: store.save(tmp_path, 'toy', bars.iloc[:i], bars.index[i - 1], 'simulated'),
+                      range(2, 14)))
     assert sorted(e.rows for e in store.catalog(tmp_path)) == list(range(2, 14))
     for e in store.catalog(tmp_path): assert len(store.load(tmp_path, 'toy', e.version)[0]) == e.rows
 
 
-@pytest.mark.parametrize('hurt', [lambda b: b'', lambda b: b[:100], lambda b: b[:-10], lambda b: b[len(b) // 2:], lambda b: b'PAR1' + b'\0' * 200 + b'PAR1', lambda b: b'a,b\n1,2\n'])
+@pytest.mark.parametrize('hurt', [lambda b: b'', lambda b: b[:100], lambda b: b[:-10], lambda b: b[len(b) // 2:],
+                                  lambda b: b'PAR1' + b'\0' * 200 + b'PAR1', lambda b: b'a,b\n1,2\n'])
 def test_damaged_parquet(tmp_path, bars, hurt):
     path = tmp_path / 'x.parquet'
     store.write_frame(bars, path)
@@ -196,7 +208,8 @@ def test_other_content_than_wanted(tmp_path, bars):
 
 
 def test_a_swapped_version_is_found(tmp_path, bars):
-    a, b = store.save(tmp_path, 'toy', bars.iloc[:5], '2020-01-07', 's'), store.save(tmp_path, 'toy', bars, '2020-01-28', 's')
+    a, b = (store.save(tmp_path, 'toy', bars.iloc[:5], '2020-01-07', 's'),
+            store.save(tmp_path, 'toy', bars, '2020-01-28', 's'))
     (tmp_path / f'toy/{a.version}.parquet').replace(tmp_path / f'toy/{b.version}.parquet')
     with pytest.raises(StoreError, match=f'content {a.version}, wanted {b.version}'): store.load(tmp_path, 'toy')
     assert store.save(tmp_path, 'toy', bars, '2020-01-28', 's') == b
@@ -236,8 +249,10 @@ def test_a_damaged_manifest(tmp_path, bars, text):
 
 
 def test_versions(tmp_path, bars):
-    a, b = store.save(tmp_path, 'toy', bars.iloc[:5], '2020-01-07', 's'), store.save(tmp_path, 'toy', bars, pd.Timestamp('2020-01-28 16:00'), 's', dict(n=np.int64(3)))
-    assert store.save(tmp_path, 'toy', bars, '2020-02-01', 's') == b and b.asof == '2020-01-28T16:00:00' and b.notes == dict(n=3)
+    a, b = (store.save(tmp_path, 'toy', bars.iloc[:5], '2020-01-07', 's'),
+            store.save(tmp_path, 'toy', bars, pd.Timestamp('2020-01-28 16:00'), 's', dict(n=np.int64(3))))
+    assert (store.save(tmp_path, 'toy', bars, '2020-02-01', 's') == b and b.asof == '2020-01-28T16:00:00'
+            and b.notes == dict(n=3))
     assert store.save(tmp_path, 'toy', bars.iloc[:5], '2020-01-07', 's').hash == a.hash
     assert [e.hash for e in store.catalog(tmp_path)] == [a.hash, b.hash, a.hash], 'newest is what was saved last'
     assert len(list((tmp_path / 'toy').glob('*.parquet'))) == 2 and len(store.load(tmp_path, 'toy')[0]) == 5
@@ -250,13 +265,16 @@ def test_names_stay_in_their_folder(tmp_path, bars, name):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('x', [dict(a=float('inf')), dict(a=object()), {1: 'a', '1': 'b'}, dict(a=[dict(b={1, 2})]), dict(a=lambda: 0)])
+@pytest.mark.parametrize(
+    'x', [dict(a=float('inf')), dict(a=object()), {1: 'a', '1': 'b'}, dict(a=[dict(b={1, 2})]), dict(a=lambda: 0)])
 def test_what_json_cannot_say(tmp_path, x):
     with pytest.raises(BadData): store.write_json(x, tmp_path / 'x.json')
     assert not list(tmp_path.iterdir())
 
 
 def test_json_of_the_usual_things(tmp_path):
-    x = dict(a=np.arange(3), b=np.float32(.5), c=(1, 2), d=pd.NaT, e=np.nan, f=True, g=Path('a/b'), h=pd.Timestamp('2020-01-02'), i='é')
+    x = dict(a=np.arange(3), b=np.float32(.5), c=(1, 2), d=pd.NaT, e=np.nan, f=True, g=Path('a/b'),
+             h=pd.Timestamp('2020-01-02'), i='é')
     store.write_json(x, tmp_path / 'x.json')
-    assert store.read_json(tmp_path / 'x.json') == dict(a=[0, 1, 2], b=.5, c=[1, 2], d=None, e=None, f=True, g='a/b', h='2020-01-02T00:00:00', i='é')
+    assert (store.read_json(tmp_path / 'x.json')
+            == dict(a=[0, 1, 2], b=.5, c=[1, 2], d=None, e=None, f=True, g='a/b', h='2020-01-02T00:00:00', i='é'))

@@ -48,7 +48,8 @@ def test_every_set_is_what_market_fold_makes_of_it(seed):
         led = backtest(pd.DataFrame(w, bars.index, bars['Close'].columns), bars, Costs(3e-4, 7e-4))
         want = ledger_returns(led)
         got = s.returns[i].loc[want.index]
-        assert s.returns[i].notna().sum() == want.notna().sum() and (want.isna().all() or np.abs(got - want).max() < 1e-9)
+        assert (s.returns[i].notna().sum() == want.notna().sum()
+                and (want.isna().all() or np.abs(got - want).max() < 1e-9))
 
 
 def test_every_figure_is_that_of_the_backtest():
@@ -57,14 +58,16 @@ def test_every_figure_is_that_of_the_backtest():
         led = backtest(momentum(n, top), BARS)
         assert all(np.isclose(row[k], metrics(led)[k], rtol=1e-9) for k in COLUMNS)
         assert np.allclose(s.returns[(n, top)].dropna(), ledger_returns(led), atol=1e-13)
-        assert np.allclose(s.returns[(n, top)].dropna(), ledger_returns(vectorbt_ledger(momentum(n, top), BARS)), atol=1e-13)
+        assert np.allclose(s.returns[(n, top)].dropna(), ledger_returns(vectorbt_ledger(momentum(n, top), BARS)),
+                           atol=1e-13)
     assert list(s.table.columns) == list(COLUMNS) and s.gap < 1e-12 and s.names[0] == 'n=2 top=1'
 
 
 def test_parts_of_the_memory_change_no_bit_and_one_call_is_made_for_each(monkeypatch):
     import vectorbt as vbt
     calls, real = [], vbt.Portfolio.from_orders
-    monkeypatch.setattr(vbt.Portfolio, 'from_orders', staticmethod(lambda **k: calls.append(k['close'].shape[1]) or real(**k)))
+    monkeypatch.setattr(vbt.Portfolio, 'from_orders',
+                        staticmethod(lambda **k: calls.append(k['close'].shape[1]) or real(**k)))
     grid = dict(n=range(2, 12))
     whole = sweep(BARS, momentum, grid)
     assert calls == [50]
@@ -75,7 +78,8 @@ def test_parts_of_the_memory_change_no_bit_and_one_call_is_made_for_each(monkeyp
 def test_blocks_and_lists_are_the_same_as_a_recipe():
     frames = [momentum(n) for n in (2, 5, 9)]
     want = sweep(BARS, momentum, dict(n=[2, 5, 9]))
-    for w in (frames, [f.to_numpy() for f in frames], np.stack(frames)): assert sweep(BARS, w, dict(n=[2, 5, 9])).returns.equals(want.returns)
+    for w in (frames, [f.to_numpy() for f in frames], np.stack(frames)):
+        assert sweep(BARS, w, dict(n=[2, 5, 9])).returns.equals(want.returns)
 
 
 def test_disagreeing_engines_are_not_passed_over(monkeypatch):
@@ -91,15 +95,18 @@ def test_disagreeing_engines_are_not_passed_over(monkeypatch):
 
 def test_a_set_that_never_decides_or_is_ruined_has_no_figures():
     rocket = BARS.copy()
-    for f in ('Open', 'High', 'Low', 'Close'): rocket[(f, 'AAA')] = BARS[(f, 'AAA')] * np.r_[np.ones(60), np.full(60, 50.)]
+    for f in ('Open', 'High', 'Low', 'Close'):
+        rocket[(f, 'AAA')] = BARS[(f, 'AAA')] * np.r_[np.ones(60), np.full(60, 50.)]
     short = pd.DataFrame(0., BARS.index, BARS['Close'].columns).assign(AAA=-1.)
     s = sweep(rocket, [momentum(2), short * np.nan, short], dict(k=['fine', 'silent', 'ruined']))
-    assert s.table['sharpe'].notna().tolist() == [True, False, False] and s.returns[['silent', 'ruined']].isna().all(axis=None)
+    assert (s.table['sharpe'].notna().tolist() == [True, False, False]
+            and s.returns[['silent', 'ruined']].isna().all(axis=None))
     assert s.table.loc['silent', 'trades'] == 0 and s.table['rows'].tolist() == [117, 0, 0]
 
 
 def test_the_past_stands_still():
-    run = lambda b: sweep(b, lambda n: dollar_neutral(b['Close'].pct_change(n, fill_method=None)), dict(n=[2, 5])).returns
+    run = lambda b: sweep(b, lambda n: dollar_neutral(b['Close'].pct_change(n, fill_method=None)),
+                          dict(n=[2, 5])).returns
     assert not peeks(run, BARS, BARS.index[70])
     assert peeks(lambda b: run(b).shift(-1), BARS, BARS.index[70])
 
@@ -107,14 +114,16 @@ def test_the_past_stands_still():
 # ---- grids and bad input
 
 def test_grids():
-    assert parameter_sets(dict(a=[1, 2], b='x y'.split())) == [dict(a=1, b='x'), dict(a=1, b='y'), dict(a=2, b='x'), dict(a=2, b='y')]
+    assert (parameter_sets(dict(a=[1, 2], b='x y'.split()))
+            == [dict(a=1, b='x'), dict(a=1, b='y'), dict(a=2, b='x'), dict(a=2, b='y')])
     assert set_name(dict(a=1, b=.5)) == 'a=1 b=0.5' and parameter_sets(iter([dict(a=1)])) == [dict(a=1)]
     one = sweep(BARS, momentum, [dict(n=3)])
     assert one.table.index.name == 'n' and one.names == ['n=3']
 
 
-@pytest.mark.parametrize('grid, words', [({}, 'empty'), ([], 'empty'), ([{}], 'empty'), (dict(n=[]), 'empty'), (dict(n=3), 'one value'), (dict(n='ab'), 'one value'),
-                                         (dict(n=[3, 3]), 'twice'), ([dict(n=3), dict(m=3)], 'same names')])
+@pytest.mark.parametrize(
+    'grid, words', [({}, 'empty'), ([], 'empty'), ([{}], 'empty'), (dict(n=[]), 'empty'), (dict(n=3), 'one value'),
+                    (dict(n='ab'), 'one value'), (dict(n=[3, 3]), 'twice'), ([dict(n=3), dict(m=3)], 'same names')])
 def test_bad_grids_are_named(grid, words):
     with pytest.raises(BadParams, match=words): sweep(BARS, momentum, grid)
 
@@ -158,7 +167,8 @@ def test_when_a_recipe_fails_all_sets_are_counted_and_those_done_stay_done(tmp_p
     def fails(n):
         if n == 9: raise BadParams('no such average')
         return momentum(n)
-    with pytest.raises(BadParams, match='no such average'): sweep(BARS, fails, dict(n=[2, 5, 9, 11]), record=ledger_of(path), memory=2 * 200 * 600 / 1e9)
+    with pytest.raises(BadParams, match='no such average'):
+        sweep(BARS, fails, dict(n=[2, 5, 9, 11]), record=ledger_of(path), memory=2 * 200 * 600 / 1e9)
     c = count(path)
     assert (c.n, c.returns, c.failed, c.abandoned) == (4, 2, 2, 0)
 
@@ -167,9 +177,10 @@ KILLED = '''
 import os, signal, sys
 from gnn_quant.core import frame_hash, toy_bars
 from gnn_quant.evidence.trials import recorded
-from gnn_quant.backtest.engine.sweep import sweep
+from gnn_quant.backtest.sweep import sweep
 bars = toy_bars(n=5, t=120)
-sweep(bars, lambda n: os.kill(os.getpid(), signal.SIGKILL), dict(n=[2, 5, 9]), record=lambda p: recorded(sys.argv[1], 'momentum', p, frame_hash(bars)))
+sweep(bars, lambda n: os.kill(os.getpid(), signal.SIGKILL), dict(n=[2, 5, 9]), record=lambda p: recorded(sys.argv[1], \
+'momentum', p, frame_hash(bars)))
 '''
 
 

@@ -18,7 +18,8 @@ from gnn_quant.storage import journal
 from gnn_quant.core import BadData, BadParams, JournalBroken, toy_bars
 from gnn_quant.evidence import trials
 from gnn_quant.stats.sharpe import moments
-from gnn_quant.evidence.trials import begin, count, count_trials, end, entries_of, import_trials, recorded, returns_folder, trial_returns, trials_of, verify_trials
+from gnn_quant.evidence.trials import (begin, count, count_trials, end, entries_of, import_trials, recorded,
+                                       returns_folder, trial_returns, trials_of, verify_trials)
 from gnn_quant.runs import engine
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import Run, list_runs
@@ -56,7 +57,8 @@ def path(tmp_path):
 
 def test_counted_before_the_work_and_whatever_becomes_of_it(path):
     c = count(path)
-    assert (c.n, c.returns, c.failed, c.abandoned, c.seq, c.head) == (5, 3, 1, 1, 9, journal.head(path).hash) and c.effective <= 5
+    assert (c.n, c.returns, c.failed, c.abandoned, c.seq, c.head) == (
+        5, 3, 1, 1, 9, journal.head(path).hash) and c.effective <= 5
     sharpes = [moments(noise(i)).sharpe for i in range(3)]
     assert c.sharpe_sd == pytest.approx(np.std(sharpes, ddof=1), rel=1e-12)
     before = len(trials_of(entries_of(path)))
@@ -74,7 +76,8 @@ def test_the_same_trial_again_is_counted_once_unless_it_gives_another_answer(pat
     tried(path, 'a', 77, k=0)
     c, x = count(path), trial_returns(path)
     assert c.n == 6 and c.returns == 4 and sum(col.endswith(' (2)') for col in x) == 1
-    for same, other in ((dict(), dict(key='other code')), (dict(data='bars'), dict(data='more bars')), (dict(params={}), dict(params=dict(x=1)))):
+    for same, other in ((dict(), dict(key='other code')), (dict(data='bars'), dict(data='more bars')),
+                        (dict(params={}), dict(params=dict(x=1)))):
         n = count(path).n
         begin(path, **dict(name='c', params={}, data='bars') | same)
         assert count(path).n == n
@@ -94,17 +97,23 @@ def test_every_cell_of_a_grid_counts_also_those_that_were_not_announced(tmp_path
         assert count(p).n == 5
         t.returns = pd.DataFrame({k: noise(k) for k in range(7)})
     assert count(p).n == count(p).returns == 7 and len(list(returns_folder(p).iterdir())) == 1
-    with recorded(p, 'one', {}, 'bars') as t: t.returns = pd.DataFrame({k: noise(i) for i, k in enumerate(('one', 'two', 'three'))})
+    with recorded(p, 'one', {}, 'bars') as t:
+        t.returns = pd.DataFrame({k: noise(i) for i, k in enumerate(('one', 'two', 'three'))})
     assert count(p).n == 10 and count(p).returns == 10
-    with recorded(p, 'one', {}, 'bars') as t: t.returns = pd.DataFrame({k: noise(i) for i, k in enumerate(('one', 'two', 'three'))})
+    with recorded(p, 'one', {}, 'bars') as t:
+        t.returns = pd.DataFrame({k: noise(i) for i, k in enumerate(('one', 'two', 'three'))})
     assert count(p).n == 10, 'the same loop again'
-    with pytest.raises(BadData, match='one series for 2 trials'), recorded(p, 'pair', {}, 'bars', cells=dict(a=1, b=2)) as t: t.returns = noise(0)
+    with pytest.raises(BadData, match='one series for 2 trials'), recorded(
+        p, 'pair', {}, 'bars', cells=dict(a=1, b=2)) as t:
+        t.returns = noise(0)
     assert (count(p).n, count(p).failed) == (12, 2)
 
 
 def test_stands_for_only_what_began_before_it(tmp_path):
     p = tmp_path / 'trials.jsonl'
-    def start(key, *covers): journal.append(p, 'start', dict(run='x', id=f'{key}{len(texts(p)) if p.is_file() else 0}', trials=dict(m=key), covers=list(covers)))
+    def start(key, *covers):
+        journal.append(p, 'start', dict(run='x', id=f'{key}{len(texts(p)) if p.is_file() else 0}',
+                                        trials=dict(m=key), covers=list(covers)))
     start('train'); start('back', 'train')
     assert count(p).n == 1
     start('train'); start('back', 'train'); start('back2', 'train')
@@ -129,10 +138,13 @@ def test_effective_trials_of_copies_strangers_and_other_rows(tmp_path):
     apart = many('apart', pd.concat([noise(0).rename('a'), noise(1, late).rename('b')], axis=1))
     assert count(apart).effective == pytest.approx(2, abs=.1), 'other rows share nothing'
     for k in range(3): begin(copies, 'unknown', dict(k=k), 'bars')
-    assert count(copies).effective == pytest.approx(count(many('c2', pd.DataFrame({k: noise(0) for k in range(8)}))).effective + 3), 'returns that are not known count whole'
+    assert (count(copies).effective
+            == pytest.approx(count(many('c2', pd.DataFrame({k: noise(0) for k in range(8)}))).effective + 3)), (
+        'returns that are not known count whole')
 
 
-@pytest.mark.parametrize('returns', [pd.Series(np.nan, DAYS), noise(0).iloc[:5], pd.Series(.001, DAYS), noise(0).where(np.arange(120) < 4)])
+@pytest.mark.parametrize('returns', [pd.Series(np.nan, DAYS), noise(0).iloc[:5], pd.Series(.001, DAYS),
+                                     noise(0).where(np.arange(120) < 4)])
 def test_series_that_say_nothing_count_whole(path, returns):
     with recorded(path, 'dull', {}, 'bars') as t: t.returns = returns
     c = count(path)
@@ -140,7 +152,9 @@ def test_series_that_say_nothing_count_whole(path, returns):
     assert c.effective == pytest.approx(trials.effective_trials(trial_returns(path)) + 3)
 
 
-@pytest.mark.parametrize('returns', [noise(0).replace(noise(0).iloc[3], np.inf), noise(0).iloc[::-1], pd.concat([noise(0)] * 2), noise(0).reset_index(drop=True), noise(0).astype(str), noise(0) - 1.5, 'x'])
+@pytest.mark.parametrize(
+    'returns', [noise(0).replace(noise(0).iloc[3], np.inf), noise(0).iloc[::-1], pd.concat([noise(0)] * 2),
+                noise(0).reset_index(drop=True), noise(0).astype(str), noise(0) - 1.5, 'x'])
 def test_returns_that_are_none_are_refused_and_the_trial_counts(path, returns):
     with pytest.raises(BadData), recorded(path, 'odd', {}, 'bars') as t: t.returns = returns
     assert (count(path).n, count(path).failed) == (6, 2) and verify_trials(path) == []
@@ -159,7 +173,8 @@ def test_holes_in_returns_are_kept(tmp_path):
 def test_a_count_of_another_day_can_be_made_again(path, tmp_path):
     days, frames, other = [count(path)], [trial_returns(path)], tmp_path / 'other/trials.jsonl'
     tried(other, 'there', 20)
-    for work in (lambda: tried(path, 'd', 7), lambda: import_trials(path, other), lambda: begin(path, 'e', {}, 'bars'), lambda: tried(path, 'a', 70, k=0)):
+    for work in (lambda: tried(path, 'd', 7), lambda: import_trials(path, other),
+                 lambda: begin(path, 'e', {}, 'bars'), lambda: tried(path, 'a', 70, k=0)):
         work()
         days.append(count(path))
         frames.append(trial_returns(path))
@@ -188,14 +203,16 @@ def test_wrong_use_is_named(path):
 
 def test_a_journal_of_before_is_read(tmp_path):
     p = tmp_path / 'trials.jsonl'
-    journal.append(p, 'start', dict(run='train', id='r1', code='c', config='x', params={}, trials=dict(ridge='k1', tgat='k2'), covers=[]))
+    journal.append(p, 'start', dict(run='train', id='r1', code='c', config='x', params={},
+                                    trials=dict(ridge='k1', tgat='k2'), covers=[]))
     journal.append(p, 'end', dict(run='train', id='r1', status='finished', manifest='m', error=''))
     journal.append(p, 'start', dict(run='ingest', id='r2', trials={}, covers=[]))
     journal.append(p, 'start', dict(run='backtest', id='r3', trials=dict(ridge='k3'), covers=['k1']))
     journal.append(p, 'start', dict(run='search', id='r4', trials=dict(ridge='k4'), covers=[], number=0))
     journal.append(p, 'end', dict(run='search', id='r4', status='pruned', manifest='', error='', value=.1))
     c = count(p)
-    assert (c.n, c.effective, c.returns, c.failed, c.abandoned) == (3, 3., 0, 0, 1) and math.isnan(c.sharpe_sd) and verify_trials(p) == [] and trial_returns(p).empty
+    assert ((c.n, c.effective, c.returns, c.failed, c.abandoned) == (3, 3., 0, 0, 1) and math.isnan(c.sharpe_sd)
+            and verify_trials(p) == [] and trial_returns(p).empty)
 
 
 # ---- tampering
@@ -203,8 +220,10 @@ def test_a_journal_of_before_is_read(tmp_path):
 def test_every_entry_that_is_edited_dropped_or_moved_is_named(path):
     good = texts(path)
     for i in range(len(good)):
-        for name, lines in dict(edited=good[:i] + [good[i].replace('"bars"', '"cars"').replace('"status":"', '"status":"un')] + good[i + 1:], dropped=good[:i] + good[i + 1:],
-                                moved=good[:i] + good[i + 1:i + 2] + good[i:i + 1] + good[i + 2:], cut=good[:i]).items():
+        for name, lines in (
+                dict(edited=good[:i] + [good[i].replace('"bars"', '"cars"').replace('"status":"', '"status":"un')]
+                     + good[i + 1:], dropped=good[:i] + good[i + 1:],
+                     moved=good[:i] + good[i + 1:i + 2] + good[i:i + 1] + good[i + 2:], cut=good[:i]).items()):
             if lines == good: continue
             path.write_text(''.join(lines))
             with pytest.raises(JournalBroken): count(path)
@@ -225,9 +244,11 @@ def better(a, b):
     trials.write_frame(x + .01, a)
 
 
-FILES = dict(lost=(lambda a, b: a.unlink(), 'missing', 1), swapped=(swap, 'changed', 2), better=(better, 'changed', 1), other=(lambda a, b: a.write_bytes(b.read_bytes()), 'changed', 1),
-             torn=(lambda a, b: a.write_bytes(a.read_bytes()[:-9]), 'changed', 1), extra=(lambda a, b: shutil.copy(a, a.with_name('20200101T000000-000000000000-0123456789ab.parquet')), 'no entry knows', 1),
-             all=(lambda a, b: shutil.rmtree(a.parent), 'missing', 3))
+FILES = dict(lost=(lambda a, b: a.unlink(), 'missing', 1), swapped=(swap, 'changed', 2),
+             better=(better, 'changed', 1), other=(lambda a, b: a.write_bytes(b.read_bytes()), 'changed', 1),
+             torn=(lambda a, b: a.write_bytes(a.read_bytes()[:-9]), 'changed', 1),
+             extra=(lambda a, b: shutil.copy(a, a.with_name('20200101T000000-000000000000-0123456789ab.parquet')),
+                    'no entry knows', 1), all=(lambda a, b: shutil.rmtree(a.parent), 'missing', 3))
 
 
 @pytest.mark.parametrize('how', FILES)
@@ -236,7 +257,8 @@ def test_returns_that_are_lost_or_changed_are_named_and_gain_nothing(path, how):
     change(*sorted(returns_folder(path).iterdir())[:2])
     found, now = verify_trials(path), count(path)
     assert len(found) == n and all(word in f for f in found), found
-    assert now.n == was.n and now.sharpe_sd == was.sharpe_sd and now.effective > was.effective - .15 and now.returns == was.returns - (n if how != 'extra' else 0)
+    assert (now.n == was.n and now.sharpe_sd == was.sharpe_sd and now.effective > was.effective - .15
+            and now.returns == was.returns - (n if how != 'extra' else 0))
 
 
 def test_an_entry_whose_figures_are_not_those_of_its_file(path, monkeypatch):
@@ -253,9 +275,11 @@ def test_an_older_copy_is_found_by_what_lies_outside_of_it(path):
     assert verify_trials(path, noted.hash) == verify_trials(path, later.hash[:12]) == []
     path.write_bytes(old[0]); heads(path).write_bytes(old[1])
     assert count(path).n == 5, 'the two files hold by themselves'
-    assert verify_trials(path) == [f'{next(returns_folder(path).glob(id + "*")).name}: returns that no entry knows. The journal was put back to an older day: restore it.']
+    assert verify_trials(path) == [f'{next(returns_folder(path).glob(id + "*")).name}: returns that no entry '
+                                   'knows. The journal was put back to an older day: restore it.']
     next(returns_folder(path).glob(id + '*')).unlink()
-    assert verify_trials(path) == [] and 'rewritten or put back' in verify_trials(path, later.hash)[0], 'only a head that was noted elsewhere knows'
+    assert verify_trials(path) == [] and 'rewritten or put back' in verify_trials(path, later.hash)[0], (
+        'only a head that was noted elsewhere knows')
     for bad in ('xyz', 'abc', later.hash + '0'):
         with pytest.raises(BadParams, match='hex digits'): verify_trials(path, bad)
 
@@ -264,7 +288,8 @@ def test_ends_without_a_beginning_and_two_ends(path):
     id = journal.read(path)[0].body['id']
     journal.append(path, 'end', dict(run='a', id=id, status='finished'))
     journal.append(path, 'end', dict(run='a', id='nobody', status='finished'))
-    assert [f.split(': ')[1] for f in verify_trials(path)] == ['nobody ended and never began', f'{id} had ended before'] and count(path).n == 5
+    assert ([f.split(': ')[1] for f in verify_trials(path)]
+            == ['nobody ended and never began', f'{id} had ended before'] and count(path).n == 5)
 
 
 # ---- several machines
@@ -273,11 +298,13 @@ def test_merging_counts_each_trial_once_in_any_direction_and_order(tmp_path):
     a, b, c = (tmp_path / m / 'trials.jsonl' for m in 'abc')
     tried(a, 'x', 1); tried(a, 'both', 2); tried(b, 'both', 2); tried(b, 'y', 3); tried(c, 'z', 4)
     begin(b, 'left', {}, 'bars')
-    assert import_trials(a, b) == 2 and import_trials(a, b) == 0 and import_trials(a, b.parent) == 0 and len([e for e in journal.read(a) if e.kind == 'merge']) == 1
+    assert (import_trials(a, b) == 2 and import_trials(a, b) == 0 and import_trials(a, b.parent) == 0
+            and len([e for e in journal.read(a) if e.kind == 'merge']) == 1)
     assert import_trials(b, a) == 1 and import_trials(a, b) == 0 and import_trials(b, a) == 0
     assert import_trials(c, a) == 4 and import_trials(a, c) == 1 and import_trials(b, c) == 1
     counts = [count(p) for p in (a, b, c)]
-    assert [(k.n, k.returns, k.abandoned, k.failed) for k in counts] == [(5, 4, 1, 0)] * 3 and len({round(k.effective, 9) for k in counts}) == 1 and len({round(k.sharpe_sd, 12) for k in counts}) == 1
+    assert [(k.n, k.returns, k.abandoned, k.failed) for k in counts] == [(5, 4, 1, 0)] * 3 and len(
+        {round(k.effective, 9) for k in counts}) == 1 and len({round(k.sharpe_sd, 12) for k in counts}) == 1
     assert all(verify_trials(p) == [] for p in (a, b, c))
     tried(b, 'later', 5)
     assert import_trials(a, b) == 1 and import_trials(c, a) == 1 and count(c).n == 6
@@ -390,7 +417,8 @@ KILLS = textwrap.dedent('''
 
 
 def test_killed_at_every_point(tmp_path):
-    done = subprocess.run([sys.executable, '-c', KILLS, str(tmp_path), str(HERE)], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, '-c', KILLS, str(tmp_path), str(HERE)], capture_output=True, text=True,
+                          timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     kills, n, returns, abandoned, files = map(int, done.stdout.split())
     assert kills >= 14 and n >= kills - 5 and abandoned == n - returns and files >= returns, done.stdout
@@ -404,7 +432,8 @@ MANY = textwrap.dedent('''
     path, days = Path(sys.argv[1]) / 'trials.jsonl', pd.bdate_range('2020-01-01', periods=60)
     def work(who):
         for i in range(12):
-            with recorded(path, f'w{who}', dict(i=i), 'bars') as t: t.returns = pd.Series(np.random.default_rng([who, i]).normal(0, .01, 60), days)
+            with recorded(path, f'w{who}', dict(i=i), 'bars') as t: t.returns = pd.Series(np.random.default_rng([who, \
+i]).normal(0, .01, 60), days)
     pids = []
     for who in range(4):
         if (pid := os.fork()) == 0:
@@ -425,7 +454,8 @@ def test_many_processes_at_a_time(tmp_path):
 def test_thousands_of_trials_are_counted_in_seconds(tmp_path):
     p, x = tmp_path / 'trials.jsonl', np.random.default_rng(0).normal(0, .01, (120, 2000))
     for k in range(0, 2000, 500):
-        with recorded(p, f'sweep{k}', {}, 'bars', cells={f'{k + i}': {} for i in range(500)}) as t: t.returns = pd.DataFrame(x[:, k:k + 500], DAYS, [f'{k + i}' for i in range(500)])
+        with recorded(p, f'sweep{k}', {}, 'bars', cells={f'{k + i}': {} for i in range(500)}) as t:
+            t.returns = pd.DataFrame(x[:, k:k + 500], DAYS, [f'{k + i}' for i in range(500)])
     began = time.monotonic()
     c = count(p)
     assert (c.n, c.returns) == (2000, 2000) and time.monotonic() - began < 20
@@ -454,7 +484,8 @@ def test_returns_of_a_book_are_those_of_its_ledger(tmp_path):
     put_book(tmp_path, 'idle', led.equity, None)
     (tmp_path / 'book.torn.parquet').write_bytes(b'PAR1')
     x = left_returns(tmp_path, dict(ridge='k'), 'backtest')
-    assert list(x) == ['idle', 'ridge', 'ruined'] and x[['idle', 'ruined']].isna().all(axis=None) and left_returns(tmp_path / 'none', {}, 'x') is None
+    assert (list(x) == ['idle', 'ridge', 'ruined'] and x[['idle', 'ruined']].isna().all(axis=None)
+            and left_returns(tmp_path / 'none', {}, 'x') is None)
 
 
 def test_seeds_are_trials_and_a_backtest_of_their_mean_stands_for_one(tmp_path):
@@ -481,7 +512,9 @@ def pretend(job, folder, books=(), **frames):
 
 def project(tmp_path, monkeypatch, books=(), fail=False, **frames):
     s = place(tmp_path)
-    for name, params in dict(train="models: list[str] = ['a', 'b']", backtest="train_run: str = ''\ncost: float = 0.", study='k: int = 0', ingest='', audit='').items():
+    for name, params in dict(train="models: list[str] = ['a', 'b']",
+                             backtest="train_run: str = ''\ncost: float = 0.", study='k: int = 0', ingest='',
+                             audit='').items():
         write(s.notebooks_dir, name, "run_dir: str = ''\n" + params, 'x = 1')
     def execute(job, folder, *a):
         pretend(job, folder, books if job.name != 'train' else (), **frames)
@@ -495,7 +528,8 @@ def test_a_backtest_leaves_the_returns_of_each_model_and_not_of_the_benchmark(tm
     run('train', {}, s, quiet=True)
     run('backtest', {}, s, quiet=True)
     c, last = counted(s), journal.read(s.reports_dir / 'trials.jsonl')[-1].body
-    assert (c.n, c.returns) == (2, 2) and set(last['returns']['of']) == {'a', 'b'} and last['inputs'] == dict(bars='h') and verify_ledger(s) == []
+    assert (c.n, c.returns) == (2, 2) and set(last['returns']['of']) == {'a', 'b'} and last['inputs'] == dict(
+        bars='h') and verify_ledger(s) == []
     run('backtest', {}, s, quiet=True)
     assert counted(s).n == 2
     run('backtest', dict(cost=.1), s, quiet=True)
@@ -537,7 +571,8 @@ def test_a_run_that_the_journal_does_not_know_any_more_is_told(tmp_path, monkeyp
     lost = run('study', dict(k=1), s, quiet=True)
     assert verify_ledger(s) == []
     path.write_bytes(kept[0]); heads(path).write_bytes(kept[1])
-    assert verify_trials(path) == [] and [f.split(':')[0] for f in verify_ledger(s)] == [f'study {lost.id}'] and 'put back to an older day' in verify_ledger(s)[0]
+    assert (verify_trials(path) == [] and [f.split(':')[0] for f in verify_ledger(s)] == [f'study {lost.id}']
+            and 'put back to an older day' in verify_ledger(s)[0])
 
 
 def test_an_interruption_after_the_end_was_written_stays_an_interruption(tmp_path, monkeypatch):

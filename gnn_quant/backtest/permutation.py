@@ -13,6 +13,7 @@ from ..core import BadData, BadParams
 from ..data.bars import fill_price
 from ..data.calendar import rows_a_year
 from ..kernels.accounting import Fees, account_sums, as_book, permuted_rows
+from ..stats.performance import mean_over_spread
 from ..market import Costs, check_weights, simulate
 
 # %% ../../nbs/75_backtest/permutation.ipynb #a0561b52
@@ -81,7 +82,8 @@ KINDS, STATISTICS = ('dates', 'names', 'both'), ('sharpe', 'net')
 @dataclass(frozen=True, eq=False)
 class Permuted:
     "A found figure among those of books without knowledge; figures per row, not annualised"
-    found: float # Sharpe ratio after costs, that of `market.simulate`; NaN for a ruined account, or one that never moved
+    # Sharpe ratio after costs, that of `market.simulate`; NaN for a ruined account, or one that never moved
+    found: float
     draws: np.ndarray # (B,)
     p: float # in (0, 1]; NaN where `found` is
     kind: str # of KINDS
@@ -101,11 +103,15 @@ def _plan(kind, draws, rows, memory, seed):
     return np.r_[0, shift], np.r_[np.uint64(0), label]
 
 def _asked(weights, costs, kind, draws, statistic):
-    if not isinstance(costs, Costs): raise BadParams(f'permutation_test: costs is a {type(costs).__name__}. Pass market.Costs(commission=..., slippage=...).')
+    if not isinstance(costs, Costs):
+        raise BadParams(f'permutation_test: costs is a {type(costs).__name__}. '
+                        'Pass market.Costs(commission=..., slippage=...).')
     for k, v, of in (('kind', kind, KINDS), ('statistic', statistic, STATISTICS)):
         if v not in of: raise BadParams(f"permutation_test: {k}={v!r}. Use one of {', '.join(of)}.")
-    if isinstance(draws, bool) or draws != int(draws) or draws < 1: raise BadParams(f'permutation_test: draws={draws!r}. Pass a whole number, such as 1000.')
-    if kind != 'dates' and weights.shape[1] < 2: raise BadParams(f"permutation_test: kind={kind!r} with one symbol. Nobody can stand for it: use 'dates'.")
+    if isinstance(draws, bool) or draws != int(draws) or draws < 1:
+        raise BadParams(f'permutation_test: draws={draws!r}. Pass a whole number, such as 1000.')
+    if kind != 'dates' and weights.shape[1] < 2:
+        raise BadParams(f"permutation_test: kind={kind!r} with one symbol. Nobody can stand for it: use 'dates'.")
 
 # %% ../../nbs/75_backtest/permutation.ipynb #ed25139c
 def permutation_test(
@@ -129,8 +135,9 @@ def permutation_test(
     shift, label = _plan(kind, int(draws), rows, memory, seed)
     a = pd.DataFrame(_traded(weights, bars, costs, shift, label, year), columns=list(COLUMNS))
     a = a.assign(shift=shift, relabel=label)
-    sd, own = a['deviation'].where(a['deviation'] > 0), a['mean'] / a['deviation'].where(a['deviation'] > 0)
-    s = (own if statistic == 'net' else own + a['cost'] / sd - (a['cost'] / sd)[0]).to_numpy()
+    own = mean_over_spread(a['mean'], a['deviation'])
+    risk = a['cost'] / a['deviation'].where(own.notna())
+    s = (own if statistic == 'net' else own + risk - risk[0]).to_numpy()
     return Permuted(float(own[0]), s[1:], p_value(float(own[0]), s[1:]), kind, statistic, memory, a, year)
 
 # %% ../../nbs/75_backtest/permutation.ipynb #9203d902
@@ -139,7 +146,8 @@ def permutation_words(
 ) -> str:
     "What the test found, in a sentence"
     if not np.isfinite(test.found): return 'The book was ruined or never moved, so there is nothing to compare.'
-    other = dict(dates='at other times', names='under other names', both='at other times and under other names')[test.kind]
+    other = dict(dates='at other times', names='under other names', both='at other times and under other names')[
+        test.kind]
     b = round(test.p * (1 + len(test.draws))) - 1
     reach = f'{b:,} of {len(test.draws):,} books with the same weights {other} reach its Sharpe ratio'
     return f'{reach} of {test.found * test.year ** .5:.2f} a year after costs (p = {test.p:.3f}).'

@@ -12,16 +12,18 @@ import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..data.bars import fields, fill_field
 from .engine import backtest, ledger_returns, metrics
+from ..stats.performance import sharpe, year_of
 from ..market import Costs, Ledger, check_weights
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #d547d304
-COLUMNS = ('annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'max_drawdown', 'total_return', 'turnover', 'costs', 'traded', 'trades', 'gross_exposure', 'break_even_bp')
+COLUMNS = ('annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'max_drawdown', 'total_return', 'turnover',
+           'costs', 'traded', 'trades', 'gross_exposure', 'break_even_bp')
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #9adf7388
 def scenario_table(
     ledgers: dict, # label -> Ledger, all on the same rows
     name: str, # of the index
-    year: int = 252, # rows a year
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # a row a scenario; columns as in `backtest.engine.metrics`
     "Metrics of several ledgers on their common rows"
     start = max(led.start for led in ledgers.values())
@@ -35,11 +37,12 @@ def cost_curve(
     costs: Costs = Costs(), # what is not commission or slippage is kept
     bp: tuple = (0, 1, 2, 5, 10, 20, 50), # one way, basis points of the traded notional
     cash: float = 1e6,
-    year: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # index bp; a row a cost level
     "Metrics at several costs of trading"
     if not len(bp): raise BadParams('cost_curve: bp is empty. Pass at least one cost in basis points.')
-    return scenario_table({b: backtest(weights, bars, replace(costs, commission=b * 1e-4, slippage=0.), cash) for b in bp}, 'bp', year)
+    return scenario_table({b: backtest(weights, bars, replace(costs, commission=b * 1e-4, slippage=0.), cash, year)
+                           for b in bp}, 'bp', year)
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #e297d250
 def delay_curve(
@@ -48,14 +51,17 @@ def delay_curve(
     costs: Costs = Costs(),
     delays: tuple = (0, 1, 2), # rows that the weights come late
     cash: float = 1e6,
-    year: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # index 't+1', 't+2', ...: the row at which a decision of row t is filled
     "Metrics when the orders come late; `BadParams` for a delay that would look ahead"
     check_weights(weights, bars)
     for d in delays:
-        if isinstance(d, bool) or d != int(d) or d < 0: raise BadParams(f'delay_curve: a delay of {d!r} rows. Pass whole rows of 0 or more: a negative one would trade before the decision.')
+        if isinstance(d, bool) or d != int(d) or d < 0:
+            raise BadParams(f'delay_curve: a delay of {d!r} rows. '
+                            'Pass whole rows of 0 or more: a negative one would trade before the decision.')
     if not len(delays): raise BadParams('delay_curve: delays is empty. Pass at least one, such as 0.')
-    return scenario_table({f't+{int(d) + 1}': backtest(weights.shift(int(d)), bars, costs, cash) for d in delays}, 'filled', year)
+    return scenario_table({f't+{int(d) + 1}': backtest(weights.shift(int(d)), bars, costs, cash, year)
+                           for d in delays}, 'filled', year)
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #3bd805c6
 def vanished(
@@ -72,7 +78,9 @@ def with_ends(
     end: float, # return of the position on the row after it, above -1
 ) -> pd.DataFrame: # (T, F*N) bars in which those names end with that return, and cannot be traded any more
     "Bars in which names come to an end"
-    if not -1 < end < np.inf: raise BadParams(f'survivorship: an end at {end!r}. Pass a return above -1, such as -.3; for a total loss pass -.9999.')
+    if not -1 < end < np.inf:
+        raise BadParams(f'survivorship: an end at {end!r}. '
+                        'Pass a return above -1, such as -.3; for a total loss pass -.9999.')
     out, rows = bars.astype(float).copy(), bars.index
     for s, d in last.items():
         t = rows.get_loc(d)
@@ -90,9 +98,11 @@ def _survivors(weights, bars, gone):
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #aa419a2e
 def _deaths(bars, hazard, rng, year):
-    row = rng.geometric(1 - (1 - hazard) ** (1 / year), bars['Close'].shape[1]) - 1 if hazard else np.full(bars['Close'].shape[1], len(bars))
+    row = (rng.geometric(1 - (1 - hazard) ** (1 / year), bars['Close'].shape[1]) - 1 if hazard
+           else np.full(bars['Close'].shape[1], len(bars)))
     known = bars['Close'].notna().to_numpy()
-    dies = [(s, bars.index[t]) for j, (s, t) in enumerate(zip(bars['Close'].columns, row)) if t < len(bars) - 1 and known[t, j]]
+    dies = [(s, bars.index[t]) for j, (s, t) in enumerate(zip(bars['Close'].columns, row))
+            if t < len(bars) - 1 and known[t, j]]
     return pd.Series(dict(dies), dtype='datetime64[ns]')
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #1b4f7a53
@@ -105,19 +115,25 @@ def survivorship(
     draws: int = 20, # of the invented deaths
     seed: int = 0,
     cash: float = 1e6,
-    year: int = 252,
-) -> pd.DataFrame: # a row a scenario; columns of `backtest.engine.metrics` and `vanished`, the names concerned (a mean in the last row)
+    year: float | None = None, # rows a year; None = as the index says
+    # a row a scenario; columns of `backtest.engine.metrics` and `vanished`, the names concerned (a mean in the last
+    # row)
+) -> pd.DataFrame:
     "Metrics under several fates of the names that vanish; NaN where none did"
-    if not 0 <= hazard < 1 or draws < 1 or not len(ends): raise BadParams(f'survivorship: hazard={hazard!r}, draws={draws!r}, ends={ends!r}. Pass a yearly share below 1, at least one draw and one end.')
+    if not 0 <= hazard < 1 or draws < 1 or not len(ends):
+        raise BadParams(f'survivorship: hazard={hazard!r}, draws={draws!r}, ends={ends!r}. '
+                        'Pass a yearly share below 1, at least one draw and one end.')
     check_weights(weights, bars)
-    gone, start = vanished(bars), backtest(weights, bars, costs, cash).start
-    one = lambda w, b: scenario_table(dict(x=replace(backtest(w, b, costs, cash), start=start)), 'scenario', year).iloc[0]
+    gone, year, start = vanished(bars), year_of(bars, year), backtest(weights, bars, costs, cash, year).start
+    one = lambda w, b: scenario_table(dict(x=replace(backtest(w, b, costs, cash, year), start=start)), 'scenario',
+                                      year).iloc[0]
     rows, unknown = {'as is': one(weights, bars)}, pd.Series(np.nan, list(COLUMNS))
     for e in ends: rows[f'vanished at {e:+.0%}'] = one(weights, with_ends(bars, gone, e)) if len(gone) else unknown
     rows['survivors only'] = one(*_survivors(weights, bars, gone)) if 0 < len(gone) < weights.shape[1] else unknown
     rng = np.random.default_rng(seed)
     dead = [_deaths(bars, hazard, rng, year) for _ in range(draws)]
-    rows[f'invented deaths, {hazard:.1%} a year at {ends[0]:+.0%}'] = pd.DataFrame([one(weights, with_ends(bars, x, ends[0])) for x in dead]).mean()
+    rows[f'invented deaths, {hazard:.1%} a year at {ends[0]:+.0%}'] = pd.DataFrame(
+        [one(weights, with_ends(bars, x, ends[0])) for x in dead]).mean()
     out = pd.DataFrame(rows).T.rename_axis('scenario')
     return out.assign(vanished=[float(len(gone))] * (len(out) - 1) + [float(np.mean([len(x) for x in dead]))])
 
@@ -128,9 +144,13 @@ def survivorship_words(
 ) -> str:
     "What the table can say, and what it cannot"
     n, s = int(table['vanished'].iloc[0]), table['sharpe']
-    if not n: return (f'All {names} names are still there on the last row. Data of survivors cannot show what survivorship is worth: the result is of names '
-                      f'that are known to have lasted. {s.index[-1].capitalize()} would move the Sharpe ratio from {s.iloc[0]:.2f} to {s.iloc[-1]:.2f}, without the bias of the choice itself.')
-    return (f'{n} of {names} names vanish before the last row. The Sharpe ratio is {s.iloc[0]:.2f} with their last prices, {s.iloc[1]:.2f} {s.index[1]}, '
+    if not n:
+        return (f'All {names} names are still there on the last row. '
+                'Data of survivors cannot show what survivorship is worth: the result is of names '
+                f'that are known to have lasted. {s.index[-1].capitalize()} would move the Sharpe ratio from '
+                f'{s.iloc[0]:.2f} to {s.iloc[-1]:.2f}, without the bias of the choice itself.')
+    return (f'{n} of {names} names vanish before the last row. '
+            f'The Sharpe ratio is {s.iloc[0]:.2f} with their last prices, {s.iloc[1]:.2f} {s.index[1]}, '
             f"and {s['survivors only']:.2f} for those that lasted.")
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #91f117b7
@@ -142,7 +162,8 @@ def gains_by_name(
     p, mark = ledger.price.fillna(0.), bars['Close'].ffill().iloc[-1].fillna(0.)
     paid = ledger.fills.abs() * p
     fees = paid.mul((ledger.book['fees'] / paid.sum(axis=1)).where(paid.sum(axis=1) > 0, 0.), axis=0).sum()
-    return (ledger.shares.iloc[-1] * mark - (ledger.fills * p).sum() - fees).sort_values(ascending=False, kind='stable').rename('gain')
+    return (ledger.shares.iloc[-1] * mark - (ledger.fills * p).sum() - fees).sort_values(
+        ascending=False, kind='stable').rename('gain')
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #a982624c
 def _sized(costs): return replace(costs, impact=costs.impact or 1., lot=0.)
@@ -152,11 +173,11 @@ def capacity_curve(
     bars: pd.DataFrame, # (T, F*N) with Volume in shares
     costs: Costs = Costs(), # impact 0 counts as 1
     cash: tuple = (1e5, 1e6, 1e7, 1e8, 1e9), # currency at the start
-    year: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # index equity; a row an account
     "Metrics of accounts of several sizes"
     if not len(cash): raise BadParams('capacity_curve: cash is empty. Pass at least one account.')
-    return scenario_table({c: backtest(weights, bars, _sized(costs), c) for c in cash}, 'equity', year)
+    return scenario_table({c: backtest(weights, bars, _sized(costs), c, year) for c in cash}, 'equity', year)
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #232b8884
 def capacity(
@@ -165,20 +186,21 @@ def capacity(
     costs: Costs = Costs(), # impact 0 counts as 1
     top: float = 1e14, # currency; beyond it the answer is inf
     digits: float = .01, # relative
-    year: int = 252,
-) -> pd.Series: # half, whole: account at the start at which half of the Sharpe ratio, and all of the mean return, is gone; 0 = nothing to lose, NaN = no Volume
+    year: float | None = None, # rows a year; None = as the index says
+    # half, whole: account at the start at which half of the Sharpe ratio, and all of the mean return, is gone; 0 =
+    # nothing to lose, NaN = no Volume
+) -> pd.Series:
     "How large an account the impact of its own orders leaves something for"
-    if 'Volume' not in fields(bars) or bars['Volume'].isna().all(axis=None): return pd.Series(np.nan, ['half', 'whole'], name='capacity')
+    if 'Volume' not in fields(bars) or bars['Volume'].isna().all(axis=None):
+        return pd.Series(np.nan, ['half', 'whole'], name='capacity')
     known, shares = {}, dict(half=.5, whole=0.)
-    def sharpe(c):
-        if c not in known: known[c] = _row_sharpe(ledger_returns(backtest(weights, bars, _sized(costs), c)))
+    def of(c):
+        if c not in known: known[c] = sharpe(ledger_returns(backtest(weights, bars, _sized(costs), c, year)), 1)
         return known[c]
-    if not sharpe(1.) > 0: return pd.Series(0., list(shares), name='capacity')
-    return pd.Series({k: _root(lambda c: sharpe(c) - x * sharpe(1.), top, digits) for k, x in shares.items()}, name='capacity')
+    if not of(1.) > 0: return pd.Series(0., list(shares), name='capacity')
+    return pd.Series({k: _root(lambda c: of(c) - x * of(1.), top, digits) for k, x in shares.items()}, name='capacity')
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #69af330f
-def _row_sharpe(r): return float(r.mean() / r.std()) if r.std() > 0 else -np.inf
-
 def _root(gain, top, digits): # account above 1 at which a gain that falls is used up
     lo, hi = 1., 10.
     while gain(hi) > 0:

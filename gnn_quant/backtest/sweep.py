@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from numba import njit
 from ..core import BadData, BadParams
 from ..data.bars import check_bars, fill_price
+from ..stats.performance import mean_over_spread, year_of
 from ..market import Costs, check_weights, simulate, open_account
 
 # %% ../../nbs/75_backtest/sweep.ipynb #f867182f
@@ -27,7 +28,9 @@ def parameter_sets(
     else: sets = [dict(s) for s in grid]
     if not sets or not sets[0]: raise BadParams('sweep: the grid is empty. Give at least one name with one value.')
     odd = [s for s in sets if list(s) != list(sets[0])]
-    if odd: raise BadParams(f'sweep: a set has the names {", ".join(odd[0])}, the first one {", ".join(sets[0])}. Give all sets the same names in the same order.')
+    if odd:
+        raise BadParams(f'sweep: a set has the names {", ".join(odd[0])}, the first one {", ".join(sets[0])}. '
+                        'Give all sets the same names in the same order.')
     names = list(map(set_name, sets))
     twice = [n for n in names if names.count(n) > 1] if len(set(names)) < len(names) else []
     if twice: raise BadParams(f'sweep: {twice[0]} is in the grid twice. A set is one trial.')
@@ -38,15 +41,20 @@ def set_name(s: dict) -> str: return ' '.join(f'{k}={v}' for k, v in s.items())
 # %% ../../nbs/75_backtest/sweep.ipynb #9d36156d
 def _source(make, sets):
     if callable(make): return lambda i: make(**sets[i])
-    if len(make) != len(sets): raise BadData(f'sweep: weights of {len(make)} sets, the grid has {len(sets)}. Give one (T, N) block for each set, in the order of the grid.')
+    if len(make) != len(sets):
+        raise BadData(f'sweep: weights of {len(make)} sets, the grid has {len(sets)}. '
+                      'Give one (T, N) block for each set, in the order of the grid.')
     return lambda i: make[i]
 
 def _as_weights(w, bars, who):
     px = bars['Close']
     if not isinstance(w, pd.DataFrame):
-        if np.shape(w) != px.shape: raise BadData(f'{who}: weights of shape {np.shape(w)}, the bars have {px.shape}. Return one weight a row and symbol.')
+        if np.shape(w) != px.shape:
+            raise BadData(f'{who}: weights of shape {np.shape(w)}, the bars have {px.shape}. '
+                          'Return one weight a row and symbol.')
         w = pd.DataFrame(np.asarray(w, float), px.index, px.columns)
-    if not (w.index.equals(px.index) and w.columns.equals(px.columns)) or np.isinf(w.to_numpy(float)).any(): check_weights(w, bars, who)
+    if not (w.index.equals(px.index) and w.columns.equals(px.columns)) or np.isinf(w.to_numpy(float)).any():
+        check_weights(w, bars, who)
     return w.astype(float)
 
 # %% ../../nbs/75_backtest/sweep.ipynb #d560ee50
@@ -62,10 +70,13 @@ def _simulate(ws, close, fill, costs, cash):
     mark = pd.DataFrame(close).ffill().fillna(1.).to_numpy()
     wide = lambda a: np.tile(a, (1, m))
     return vbt.Portfolio.from_orders(
-        close=wide(mark), size=np.where(live, size, 0.), size_type=np.where(live, SizeType.TargetPercent, SizeType.Amount).astype(np.int8),
-        price=wide(fill), val_price=wide(np.vstack([np.ones(n), mark[:-1]])), fees=costs.commission, fixed_fees=0., slippage=costs.slippage, direction='both',
-        init_cash=cash, cash_sharing=True, group_by=np.repeat(np.arange(m), n), call_seq='auto', lock_cash=False, allow_partial=True, raise_reject=False,
-        min_size=0., max_size=np.inf, size_granularity=np.nan, reject_prob=0., ffill_val_price=True, update_value=False, max_orders=max(int(live.sum()), 1), freq='D')
+        close=wide(mark), size=np.where(live, size, 0.),
+        size_type=np.where(live, SizeType.TargetPercent, SizeType.Amount).astype(np.int8), price=wide(fill),
+        val_price=wide(np.vstack([np.ones(n), mark[:-1]])), fees=costs.commission, fixed_fees=0.,
+        slippage=costs.slippage, direction='both', init_cash=cash, cash_sharing=True,
+        group_by=np.repeat(np.arange(m), n), call_seq='auto', lock_cash=False, allow_partial=True,
+        raise_reject=False, min_size=0., max_size=np.inf, size_granularity=np.nan, reject_prob=0.,
+        ffill_val_price=True, update_value=False, max_orders=max(int(live.sum()), 1), freq='D')
 
 # %% ../../nbs/75_backtest/sweep.ipynb #29c80d36
 @njit(cache=True)
@@ -90,7 +101,8 @@ def _books(col, row, size, price, fees, side, mark, fill, cash, equity, traded, 
 def _accounts(ws, close, fill, costs, cash):
     "(T, sets) equity and notional traded, (sets,) orders"
     rec = _simulate(ws, close, fill, costs, cash).order_records
-    equity, traded, trades = np.zeros((len(close), len(ws))), np.zeros((len(close), len(ws))), np.zeros(len(ws), np.int64)
+    equity, traded, trades = (np.zeros((len(close), len(ws))), np.zeros((len(close), len(ws))),
+                              np.zeros(len(ws), np.int64))
     mark = pd.DataFrame(close).ffill().fillna(1.).to_numpy()
     _books(*(rec[k] for k in ('col', 'idx', 'size', 'price', 'fees', 'side')), mark, fill, cash, equity, traded, trades)
     return equity, traded, trades
@@ -107,7 +119,8 @@ def _returns(equity, ws):
     return r
 
 # %% ../../nbs/75_backtest/sweep.ipynb #2ad73cb5
-COLUMNS = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'hit_rate', 'max_drawdown', 'turnover', 'trades', 'rows')
+COLUMNS = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'hit_rate', 'max_drawdown',
+           'turnover', 'trades', 'rows')
 
 def _over(a, b): return np.divide(a, b, out=np.full(np.shape(b), np.nan), where=b > 0)
 
@@ -116,32 +129,47 @@ def _figures(r, equity, traded, trades, year):
     known, v = ~np.isnan(r), np.nan_to_num(r)
     n = known.sum(0).astype(float)
     mean, some = _over(v.sum(0), n), np.where(n > 0, 1., np.nan)
-    sd, down = (np.sqrt(_over(a, b)) for a, b in (((np.where(known, r - mean, 0)**2).sum(0), n - 1), ((np.minimum(v, 0)**2).sum(0), n)))
+    sd, down = (np.sqrt(_over(a, b))
+                for a, b in (((np.where(known, r - mean, 0)**2).sum(0), n - 1), ((np.minimum(v, 0)**2).sum(0), n)))
     grown = (1 + v).prod(0) * some
     depth = (equity / np.maximum.accumulate(equity) - 1).min(0) * some
     turn = _over((np.where(known, traded, 0)[1:] / np.where(known[1:], equity[:-1], 1)).sum(0), n) * year
-    return pd.DataFrame(dict(zip(COLUMNS, (grown - 1, grown**_over(year * some, n) - 1, sd * year**.5, _over(mean, sd) * year**.5, _over(mean, down) * year**.5,
-                                           _over((v > 0).sum(0), (v != 0).sum(0).astype(float)), depth, turn, trades, n.astype(int)))))
+    return pd.DataFrame(dict(
+        zip(COLUMNS, (grown - 1, grown**_over(year * some, n) - 1, sd * year**.5,
+                      mean_over_spread(mean, sd) * year**.5, mean_over_spread(mean, down) * year**.5,
+                      _over((v > 0).sum(0), (v != 0).sum(0).astype(float)), depth, turn, trades, n.astype(int)))))
 
 # %% ../../nbs/75_backtest/sweep.ipynb #b4c81d6b
 @dataclass(frozen=True, eq=False)
 class Sweep:
     "What became of every set"
     table: pd.DataFrame # one row a set, indexed by its parameters; columns COLUMNS, as in `backtest.engine.metrics`
-    returns: pd.DataFrame # (T, sets) returns per row after costs; NaN up to a set's first decision, and throughout where an account is ruined
-    gap: float # largest difference of a return from `market.simulate` on the sets that were folded again; NaN = none was
+    # (T, sets) returns per row after costs; NaN up to a set's first decision, and throughout where an account is
+    # ruined
+    returns: pd.DataFrame
+    # largest difference of a return from `market.simulate` on the sets that were folded again; NaN = none was
+    gap: float
     @property
-    def names(self) -> list[str]: return [set_name(dict(zip(self.table.index.names, k if isinstance(k, tuple) else (k,)))) for k in self.table.index]
+    def names(self) -> list[str]:
+        return [set_name(dict(zip(self.table.index.names, k if isinstance(k, tuple) else (k,))))
+                for k in self.table.index]
 
 # %% ../../nbs/75_backtest/sweep.ipynb #c7b6f473
 def _check_costs(costs):
-    if not isinstance(costs, Costs): raise BadParams(f'sweep: costs is a {type(costs).__name__}. Pass market.Costs(commission=..., slippage=...).')
-    odd = [f.name for f in fields(costs) if f.name not in ('commission', 'slippage', 'window') and getattr(costs, f.name)]
-    if odd: raise BadParams(f'sweep: costs.{odd[0]} is {getattr(costs, odd[0])}, which vectorbt does not know. Sweep with {odd[0]}=0, then backtest the choice by market.simulate.')
+    if not isinstance(costs, Costs):
+        raise BadParams(f'sweep: costs is a {type(costs).__name__}. Pass market.Costs(commission=..., slippage=...).')
+    odd = [f.name for f in fields(costs)
+           if f.name not in ('commission', 'slippage', 'window') and getattr(costs, f.name)]
+    if odd:
+        raise BadParams(f'sweep: costs.{odd[0]} is {getattr(costs, odd[0])}, which vectorbt does not know. '
+                        f'Sweep with {odd[0]}=0, then backtest the choice by market.simulate.')
 
 def _gap(ws, r, bars, costs, cash, at):
-    own = lambda i: simulate(pd.DataFrame(ws[i], bars.index, bars['Close'].columns), bars, costs, cash).equity.pct_change(fill_method=None).to_numpy()
-    return max((float(np.nanmax(np.abs(own(i) - r[:, i]), initial=0.)) for i in at if not np.isnan(r[:, i]).all()), default=np.nan)
+    own = (
+        lambda i: simulate(pd.DataFrame(ws[i], bars.index, bars['Close'].columns), bars, costs, cash).equity.pct_change(
+            fill_method=None).to_numpy())
+    return max((float(np.nanmax(np.abs(own(i) - r[:, i]), initial=0.)) for i in at if not np.isnan(r[:, i]).all()),
+               default=np.nan)
 
 # %% ../../nbs/75_backtest/sweep.ipynb #e732119f
 def _part(bars, source, sets, part, costs, cash, again):
@@ -151,7 +179,9 @@ def _part(bars, source, sets, part, costs, cash, again):
     equity, traded, trades = _accounts(ws, close, fill, costs, cash)
     r = _returns(equity, ws)
     gap = _gap(ws, r, bars, costs, cash, [i - part[0] for i in again if i in part])
-    if gap > 1e-8: raise BadData(f'sweep: vectorbt and market.simulate differ by {gap:.2g} in a return of the sets {set_name(sets[part[0]])} to {set_name(sets[part[-1]])}. Fold them with market.simulate.')
+    if gap > 1e-8:
+        raise BadData(f'sweep: vectorbt and market.simulate differ by {gap:.2g} in a return of the sets '
+                      f'{set_name(sets[part[0]])} to {set_name(sets[part[-1]])}. Fold them with market.simulate.')
     return r, equity, traded, trades, gap
 
 # %% ../../nbs/75_backtest/sweep.ipynb #6cff5275
@@ -167,19 +197,20 @@ def _end(stack, trials, r, index):
 # %% ../../nbs/75_backtest/sweep.ipynb #f31cc45f
 def sweep(
     bars: pd.DataFrame, # (T, F*N)
-    weights: Callable | list | np.ndarray, # function of a set's parameters -> (T, N) weights; or blocks (sets, T, N) in the order of the grid
+    # function of a set's parameters -> (T, N) weights; or blocks (sets, T, N) in the order of the grid
+    weights: Callable | list | np.ndarray,
     grid: dict | list, # name -> values, or a list of sets
     costs: Costs = Costs(), # commission and slippage only
     cash: float = 1e6, # of each set
     record: Callable | None = None, # parameters of a set -> context manager that takes `.returns`: one trial a set
     checks: int = 2, # sets that are folded again by `market.simulate`
     memory: float = 1., # GB that one call of vectorbt may take, about
-    year: int = 252, # rows a year
+    year: float | None = None, # rows a year; None = as the index says
 ) -> Sweep:
     "All sets after costs; `BadData` where weights do not fit the bars or the two engines disagree"
     check_bars(bars, 'bars', min_known=0)
     _check_costs(costs)
-    sets, cash = parameter_sets(grid), open_account(1, cash).cash
+    sets, cash, year = parameter_sets(grid), open_account(1, cash).cash, year_of(bars, year)
     source, step, done = _source(weights, sets), max(int(memory * 1e9 / (BYTES * bars['Close'].size)), 1), []
     again = set(np.linspace(0, len(sets) - 1, checks).astype(int).tolist())
     parts = [range(a, min(a + step, len(sets))) for a in range(0, len(sets), step)]
@@ -189,7 +220,8 @@ def sweep(
             _end(stack, trials, done[-1][0], bars.index)
     *books, gaps = zip(*done)
     r, *books = map(np.hstack, books)
-    return Sweep(_figures(r, *books, year).set_axis(_index(sets)), pd.DataFrame(r, bars.index, _index(sets)), float(pd.Series(gaps).max()))
+    return Sweep(_figures(r, *books, year).set_axis(_index(sets)), pd.DataFrame(r, bars.index, _index(sets)),
+                 float(pd.Series(gaps).max()))
 
 # %% ../../nbs/75_backtest/sweep.ipynb #b2c91662
 def _index(sets):

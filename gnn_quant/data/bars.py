@@ -44,9 +44,12 @@ def check_layout(
     "Raise `BadData` unless columns are unique (field, symbol) with the same symbols under every field"
     c = bars.columns
     if c.has_duplicates: raise BadData(f'{who}: column {c[c.duplicated()][0]} appears twice. Keep one.')
-    if c.nlevels != 2: raise BadData(f'{who}: columns have {c.nlevels} level, first {c[0]!r}. Wanted (field, symbol): use data.bars.from_long.')
+    if c.nlevels != 2:
+        raise BadData(f'{who}: columns have {c.nlevels} level, first {c[0]!r}. '
+                      'Wanted (field, symbol): use data.bars.from_long.')
     if 'Close' not in c.get_level_values(0):
-        todo = 'Symbols come first: use .swaplevel(axis=1).' if 'Close' in c.get_level_values(1) else 'Name the price field Close.'
+        todo = ('Symbols come first: use .swaplevel(axis=1).' if 'Close' in c.get_level_values(1)
+                else 'Name the price field Close.')
         raise BadData(f"{who}: no field Close, found {', '.join(map(str, fields(bars)[:6]))}. {todo}")
     want = symbols(bars)
     odd = [s for s in want if not isinstance(s, str) or not s.strip()]
@@ -65,7 +68,8 @@ def _check_values(bars, who):
         if bad.to_numpy().any():
             i, j = np.argwhere(bad.to_numpy())[0]
             rule = 'Prices are positive' if f in PRICES else 'Volume is never negative'
-            raise BadData(f'{who}: {bad.columns[j]}: {f} is {bars[f].iat[i, j]:g} on {bars.index[i]:%Y-%m-%d} ({int(bad.to_numpy().sum())} such values). '
+            raise BadData(f'{who}: {bad.columns[j]}: {f} is {bars[f].iat[i, j]:g} on {bars.index[i]:%Y-%m-%d} '
+                          f'({int(bad.to_numpy().sum())} such values). '
                           f'{rule}: data.quality.clean sets such rows aside.')
 
 # %% ../../nbs/10_data/bars.ipynb #f57a6f6d
@@ -73,11 +77,14 @@ def _check_known(bars, who, min_known):
     k = bars['Close'].notna().sum()
     short = k[k < min_known]
     if len(short):
-        raise BadData(f"{who}: {short.index[0]}: {short.iloc[0] or 'no'} known Close, wanted at least {min_known} ({len(short)} such symbols). "
+        raise BadData(f"{who}: {short.index[0]}: {short.iloc[0] or 'no'} known Close, "
+                      f"wanted at least {min_known} ({len(short)} such symbols). "
                       'Drop the symbol or load more rows; min_known=0 admits symbols that are not listed yet.')
     for f in [f for f in fields(bars) if f in PRICES and min_known]:
         none = bars[f].columns[bars[f].isna().all()]
-        if len(none): raise BadData(f'{who}: {none[0]}: {f} is unknown on every row ({len(none)} such symbols). Drop the symbol, or leave the field {f} out.')
+        if len(none):
+            raise BadData(f'{who}: {none[0]}: {f} is unknown on every row ({len(none)} such symbols). '
+                          f'Drop the symbol, or leave the field {f} out.')
 
 # %% ../../nbs/10_data/bars.ipynb #a2574cea
 def _check_zones(idx, who):
@@ -131,7 +138,8 @@ def find_column(
     hit = [c for c in df.columns if str(c).strip().lower() in names]
     if len(hit) == 1: return hit[0]
     found = ', '.join(map(str, df.columns[:8]))
-    raise BadData(f"{who}: {len(hit) or 'no'} columns named {' or '.join(names)}, found {found}. Name exactly one column {names[0]}.")
+    raise BadData(f"{who}: {len(hit) or 'no'} columns named {' or '.join(names)}, found {found}. "
+                  f"Name exactly one column {names[0]}.")
 
 # %% ../../nbs/10_data/bars.ipynb #eca3f053
 DATE_NAMES = ('date', 'datetime', 'timestamp', 'time')
@@ -158,7 +166,8 @@ def bar_columns(
     names, found = list(have.values()), ', '.join(map(str, df.columns[:8]))
     if 'Close' not in names: raise BadData(f'{who}: no column Close, found {found}. Name the price column Close.')
     twice = sorted({n for n in names if names.count(n) > 1})
-    if twice or df.columns.has_duplicates: raise BadData(f"{who}: {twice[0] if twice else 'a header'} appears twice, found {found}. Keep one.")
+    if twice or df.columns.has_duplicates:
+        raise BadData(f"{who}: {twice[0] if twice else 'a header'} appears twice, found {found}. Keep one.")
     return have
 
 # %% ../../nbs/10_data/bars.ipynb #f8162c37
@@ -169,7 +178,9 @@ def symbol_names(
     "Symbols as text; `BadData` where a row has none"
     text = values.astype(str).str.strip().to_numpy(dtype=object)
     bad = values.isna().to_numpy() | (text == '')
-    if bad.any(): raise BadData(f'{who}: {int(bad.sum())} rows have no symbol, first in row {int(np.flatnonzero(bad)[0]) + 1}. Name or drop them.')
+    if bad.any():
+        raise BadData(f'{who}: {int(bad.sum())} rows have no symbol, '
+                      f'first in row {int(np.flatnonzero(bad)[0]) + 1}. Name or drop them.')
     return text
 
 # %% ../../nbs/10_data/bars.ipynb #9d88230d
@@ -185,7 +196,8 @@ def from_long(
     if not len(x): raise BadData(f'{who}: no rows. Load some data first.')
     if x.index.has_duplicates:
         a = x.index[x.index.duplicated()]
-        raise BadData(f'{who}: {a[0][0]}: {len(a)} duplicate dates, first {str(a[0][1])[:10]}. Keep one row a date and symbol, or use data.quality.clean.')
+        raise BadData(f'{who}: {a[0][0]}: {len(a)} duplicate dates, first {str(a[0][1])[:10]}. '
+                      'Keep one row a date and symbol, or use data.quality.clean.')
     return check_bars(arrange(x.unstack('symbol')), who, min_known)
 
 # %% ../../nbs/10_data/bars.ipynb #4b27ae09
@@ -203,14 +215,19 @@ def from_yfinance(
 ) -> pd.DataFrame: # (T, F*N) bars
     "A yfinance frame as bars, checked"
     who = 'yfinance'
-    if not isinstance(df, pd.DataFrame) or df.empty: raise BadData(f'{who}: nothing was downloaded. Look at what yfinance printed, then try again.')
+    if not isinstance(df, pd.DataFrame) or df.empty:
+        raise BadData(f'{who}: nothing was downloaded. Look at what yfinance printed, then try again.')
     _check_zones(df.index, who)
-    if not isinstance(df.index, pd.DatetimeIndex): raise BadData(f'{who}: rows are {df.index.dtype}, not dates. Pass the frame as yfinance returned it.')
+    if not isinstance(df.index, pd.DatetimeIndex):
+        raise BadData(f'{who}: rows are {df.index.dtype}, not dates. Pass the frame as yfinance returned it.')
     x = df
     if x.columns.nlevels == 1:
-        if not symbol: raise BadData(f"{who}: columns {', '.join(map(str, x.columns[:5]))} name no symbol. Pass symbol='AAPL', say.")
+        if not symbol:
+            raise BadData(f"{who}: columns {', '.join(map(str, x.columns[:5]))} name no symbol. "
+                          "Pass symbol='AAPL', say.")
         x = pd.concat({symbol: x}, axis=1).swaplevel(axis=1)
     elif not any(map(canonical, x.columns.get_level_values(0))): x = x.swaplevel(axis=1)
     x = arrange(x.set_axis(naive_stamps(x.index)))
-    if x.shape[1] == 0: raise BadData(f'{who}: no bar fields among {list(df.columns[:3])}. Pass the frame as yfinance returned it.')
+    if x.shape[1] == 0:
+        raise BadData(f'{who}: no bar fields among {list(df.columns[:3])}. Pass the frame as yfinance returned it.')
     return check_bars(x, who).astype(float)

@@ -42,15 +42,19 @@ def _check_arrays(e):
     want = dict(src=('int32', 1), dst=('int32', 1), t=('int64', 1), msg=('float32', 2))
     for name, (kind, ndim) in want.items():
         a = getattr(e, name)
-        if not isinstance(a, np.ndarray): raise BadData(f'events: {name} is {type(a).__name__}, not a numpy array. Build with make_events.')
+        if not isinstance(a, np.ndarray):
+            raise BadData(f'events: {name} is {type(a).__name__}, not a numpy array. Build with make_events.')
         if a.dtype != kind or a.ndim != ndim:
-            raise BadData(f'events: {name} is {a.dtype} with {a.ndim} axes, wanted {kind} with {ndim}. Build with make_events.')
+            raise BadData(f'events: {name} is {a.dtype} with {a.ndim} axes, wanted {kind} with {ndim}. '
+                          'Build with make_events.')
         if len(a) != len(e.t): raise BadData(f'events: {name} has {len(a)} rows, t has {len(e.t)}. One row an event.')
-    if e.msg.shape[1] != len(e.fields): raise BadData(f'events: msg has {e.msg.shape[1]} columns, fields names {len(e.fields)}. Name each column once.')
+    if e.msg.shape[1] != len(e.fields):
+        raise BadData(f'events: msg has {e.msg.shape[1]} columns, fields names {len(e.fields)}. Name each column once.')
     for name, v in (('symbols', e.symbols), ('fields', e.fields)):
         if not isinstance(v, tuple) or not all(isinstance(s, str) for s in v):
             raise BadData(f'events: {name} is not a tuple of names. Build with make_events.')
-        if len(set(v)) < len(v): raise BadData(f'events: {name} names {pd.Index(v)[pd.Index(v).duplicated()][0]} twice. Keep one.')
+        if len(set(v)) < len(v):
+            raise BadData(f'events: {name} names {pd.Index(v)[pd.Index(v).duplicated()][0]} twice. Keep one.')
 
 # %% ../../nbs/10_data/events.ipynb #3d100f2b
 def check_events(
@@ -63,17 +67,22 @@ def check_events(
         a = getattr(e, name)
         if not len(a) or (a.min() >= 0 and a.max() < n): continue
         bad = np.flatnonzero((a < 0) | (a >= n))
-        raise BadData(f'events: {name}[{bad[0]}] is {a[bad[0]]}, nodes are 0 .. {n - 1}. Number nodes by their place in symbols.')
+        raise BadData(f'events: {name}[{bad[0]}] is {a[bad[0]]}, nodes are 0 .. {n - 1}. '
+                      'Number nodes by their place in symbols.')
     loop = np.flatnonzero(e.src == e.dst)
-    if len(loop): raise BadData(f'events: event {loop[0]} joins {e.symbols[e.src[loop[0]]]} to itself ({len(loop)} self-loops). Drop them.')
-    if (e.t == np.iinfo(np.int64).min).any(): raise BadData('events: an event has no as-of time (NaT). Date it, or drop it.')
+    if len(loop):
+        raise BadData(f'events: event {loop[0]} joins {e.symbols[e.src[loop[0]]]} to itself ({len(loop)} '
+                      'self-loops). Drop them.')
+    if (e.t == np.iinfo(np.int64).min).any():
+        raise BadData('events: an event has no as-of time (NaT). Date it, or drop it.')
     back = e.t[1:] < e.t[:-1]
     if back.any():
         back = np.flatnonzero(back)
         raise BadData(f'events: event {back[0] + 1} is earlier than event {back[0]}. Sort by t (make_events does).')
     if np.isfinite(e.msg).all(): return
     rows = np.flatnonzero(~np.isfinite(e.msg).all(axis=1))
-    raise BadData(f'events: msg of event {rows[0]} is not finite ({len(rows)} such events). Drop events whose content is not known.')
+    raise BadData(f'events: msg of event {rows[0]} is not finite ({len(rows)} such events). '
+                  'Drop events whose content is not known.')
 
 # %% ../../nbs/10_data/events.ipynb #1e87348d
 def as_instant(
@@ -81,7 +90,8 @@ def as_instant(
 ) -> int: # nanoseconds on the clock of `core.instants`
     "One row label on the integer clock"
     stamp = pd.Timestamp(when)
-    if stamp is pd.NaT or stamp.tz is not None: raise BadParams(f'events: {when!r} is no date of the rows. Pass a naive date.')
+    if stamp is pd.NaT or stamp.tz is not None:
+        raise BadParams(f'events: {when!r} is no date of the rows. Pass a naive date.')
     return int(instants(pd.DatetimeIndex([stamp]))[0])
 
 # %% ../../nbs/10_data/events.ipynb #c46d3237
@@ -106,11 +116,13 @@ def make_events(
     arrays = dict(src=np.asarray(src), dst=np.asarray(dst), t=t)
     for name, a in arrays.items():
         if len(a) and a.dtype.kind not in 'iu':
-            raise BadData(f'events: {name} is {a.dtype}, not whole numbers. Pass node positions, and times as a DatetimeIndex.')
+            raise BadData(f'events: {name} is {a.dtype}, not whole numbers. '
+                          'Pass node positions, and times as a DatetimeIndex.')
     for name in ('src', 'dst'):
         a = arrays[name]
         if len(a) and (a.min() < 0 or a.max() >= len(symbols)):
-            raise BadData(f'events: {name} has nodes {a.min()} .. {a.max()}, nodes are 0 .. {len(symbols) - 1}. Number nodes by their place in symbols.')
+            raise BadData(f'events: {name} has nodes {a.min()} .. {a.max()}, nodes are 0 .. {len(symbols) - 1}. '
+                          'Number nodes by their place in symbols.')
     msg = np.asarray(msg, dtype=np.float32)
     if not len(t) and not msg.size: msg = msg.reshape(0, len(fields))
     sizes = dict(src=arrays['src'].shape, dst=arrays['dst'].shape, t=t.shape, msg=msg.shape[:1])
@@ -127,7 +139,8 @@ def merge(
     "Several relations as one stream"
     if not events: raise BadParams('merge: nothing to merge. Pass at least one Events.')
     for e in events[1:]:
-        if e.symbols != events[0].symbols: raise BadData('merge: the graphs have different symbols. Build all of them over the same list.')
+        if e.symbols != events[0].symbols:
+            raise BadData('merge: the graphs have different symbols. Build all of them over the same list.')
     fields = tuple(dict.fromkeys(f for e in events for f in e.fields))
     msgs = [np.zeros((len(e), len(fields)), np.float32) for e in events]
     for e, m in zip(events, msgs): m[:, [fields.index(f) for f in e.fields]] = e.msg
@@ -151,12 +164,16 @@ def correlation_events(
     min_abs: float = 0., # weaker correlations make no edge
 ) -> Events: # fields corr (signed) and abs_corr
     "Trailing correlation as dated edges; `BadData` when no row has a full window"
-    for name, v, low in (('window', window, 3), ('top', top, 1), ('every', every, 1)): whole_number('correlation_events', name, v, low)
-    if not 0 <= min_abs < 1: raise BadParams(f'correlation_events: min_abs={min_abs!r}. Pass a correlation from 0 to below 1.')
+    for name, v, low in (('window', window, 3), ('top', top, 1), ('every', every, 1)):
+        whole_number('correlation_events', name, v, low)
+    if not 0 <= min_abs < 1:
+        raise BadParams(f'correlation_events: min_abs={min_abs!r}. Pass a correlation from 0 to below 1.')
     check_bars(bars, 'correlation_events', min_known=0)
     if len(bars) <= window:
-        raise BadData(f'correlation_events: {len(bars)} rows hold no window of {window} returns. Load more rows, or shorten window.')
-    r, w, syms = np.ascontiguousarray(returns(bars), dtype=float), window_weights(window, kind, halflife), symbols_of(bars)
+        raise BadData(f'correlation_events: {len(bars)} rows hold no window of {window} returns. '
+                      'Load more rows, or shorten window.')
+    r, w, syms = (np.ascontiguousarray(returns(bars), dtype=float), window_weights(window, kind, halflife),
+                  symbols_of(bars))
     names, t = np.argsort(np.argsort(syms)), instants(bars.index)
     src, dst, t, msg = correlation_edges(r, w, np.arange(window, len(bars), every), t, top, names, float(min_abs))
     return Events(src, dst, t, msg, tuple(syms), ('corr', 'abs_corr'))
@@ -191,14 +208,16 @@ def sector_events(
     t, first = instants(index), max(as_instant(asof), int(instants(index)[0]))
     if assume_static: first = int(t[0])
     if first > t[-1]:
-        raise LookAhead(f'sectors: this map was known on {pd.Timestamp(asof):%Y-%m-%d}, the last row is {index[-1]:%Y-%m-%d}: no row may use it. '
+        raise LookAhead(f'sectors: this map was known on {pd.Timestamp(asof):%Y-%m-%d}, '
+                        f'the last row is {index[-1]:%Y-%m-%d}: no row may use it. '
                         'Find an older map, or accept the flaw with assume_static=True.')
     s = known_sectors(sectors, symbols)
     src, dst = np.nonzero((s[:, None] == s[None, :]) & ~np.eye(len(s), dtype=bool) & (s != None)[:, None])
     seen = t[t >= first]
     stamps = np.r_[first, seen[seen > first][every - 1::every]] if every else np.array([first])
     n = len(stamps)
-    return make_events(np.tile(src, n), np.tile(dst, n), np.repeat(stamps, len(src)), np.ones((n * len(src), 1)), symbols, ['same_sector'])
+    return make_events(np.tile(src, n), np.tile(dst, n), np.repeat(stamps, len(src)), np.ones((n * len(src), 1)),
+                       symbols, ['same_sector'])
 
 # %% ../../nbs/10_data/events.ipynb #1186294f
 def mark_sectors(
@@ -208,7 +227,8 @@ def mark_sectors(
     assume_static: bool = False, # True marks older events too: a caveat for the report
 ) -> Events: # the same events with a column same_sector: 1 = both known and equal, else 0
     "Events that say whether both ends share a sector"
-    if 'same_sector' in e.fields: raise BadParams('mark_sectors: the events already have a column same_sector. Mark once.')
+    if 'same_sector' in e.fields:
+        raise BadParams('mark_sectors: the events already have a column same_sector. Mark once.')
     s = known_sectors(sectors, e.symbols)
     a, b = s[e.src], s[e.dst]
     same = (a == b) & (a != None) & (assume_static | (e.t >= as_instant(asof)))
@@ -223,26 +243,31 @@ def edges_on(
 ) -> pd.DataFrame: # columns src dst (names), weight, age (days); strongest first; empty when nothing is visible
     "Edges visible at the close of a row"
     w = weight or e.fields[0]
-    if w not in e.fields: raise BadParams(f"edges_on: no field {w!r}, the events have {', '.join(e.fields)}. Pick one of them.")
+    if w not in e.fields:
+        raise BadParams(f"edges_on: no field {w!r}, the events have {', '.join(e.fields)}. Pick one of them.")
     v, now = e.until(when), as_instant(when)
     v = take(v, v.msg[:, v.fields.index(w)] != 0)
     oldest = (v.t[-1] if len(v) else now) if lookback is None else now - pd.Timedelta(lookback).value
     v = take(v, v.t >= oldest)
     names = np.array(e.symbols, dtype=object)
-    df = pd.DataFrame({'src': names[v.src], 'dst': names[v.dst], 'weight': v.msg[:, v.fields.index(w)], 'age': (now - v.t) / 86_400e9})
+    df = pd.DataFrame({'src': names[v.src], 'dst': names[v.dst], 'weight': v.msg[:, v.fields.index(w)],
+                       'age': (now - v.t) / 86_400e9})
     df = df.drop_duplicates(['src', 'dst'], keep='last')
     return df.sort_values('weight', key=lambda x: -x.abs(), kind='stable').reset_index(drop=True)
 
 # %% ../../nbs/10_data/events.ipynb #b5a4fd26
 def to_temporal_data(
     e: Events,
-): # torch_geometric.data.TemporalData with src dst t msg; t and msg share memory with the events: do not write into them
+    # torch_geometric.data.TemporalData with src dst t msg; t and msg share memory with the events: do not write
+    # into them
+):
     "The same graph for PyTorch Geometric; `MissingExtra` where it is not installed"
     pyg, torch = need('torch_geometric.data', 'graph'), need('torch', 'graph')
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='The given NumPy array is not writable')
         t, msg = torch.from_numpy(e.t), torch.from_numpy(e.msg)
-    return pyg.TemporalData(src=torch.from_numpy(e.src.astype(np.int64)), dst=torch.from_numpy(e.dst.astype(np.int64)), t=t, msg=msg)
+    return pyg.TemporalData(src=torch.from_numpy(e.src.astype(np.int64)),
+                            dst=torch.from_numpy(e.dst.astype(np.int64)), t=t, msg=msg)
 
 # %% ../../nbs/10_data/events.ipynb #bf2e890d
 def from_temporal_data(

@@ -9,15 +9,16 @@ __all__ = ['NOTE', 'MISSING', 'SPLITS', 'parse_dates', 'stock_splits', 'split_fa
 # %% ../../nbs/10_data/quality.ipynb #f07561b7
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, check_frame
-from .bars import (DATE_NAMES, PRICES, SYMBOL_NAMES, arrange, bar_columns, canonical, check_bars, check_layout, fields,
-                                 fill_field, find_column, naive_stamps, symbol_names, symbols)
+from .bars import (DATE_NAMES, PRICES, SYMBOL_NAMES, arrange, bar_columns, canonical, check_bars,
+                                 check_layout, fields, fill_field, find_column, naive_stamps, symbol_names, symbols)
 
 # %% ../../nbs/10_data/quality.ipynb #bb4f98a7
 def _offsets(text, who):
     mark = text.str.extract(r'\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$', expand=False)
     have = sorted(mark.dropna().unique())
     if have and mark[text != ''].isna().any():
-        raise BadData(f'{who}: dates mix time zones ({have[0]} and none). Write every stamp with its offset, or all as UTC without one.')
+        raise BadData(f'{who}: dates mix time zones ({have[0]} and none). '
+                      'Write every stamp with its offset, or all as UTC without one.')
     hours = [0 if m == 'Z' else int(m[:3]) for m in have]
     if have and max(hours) - min(hours) > 1:
         raise BadData(f"{who}: dates mix time zones ({', '.join(have[:3])}). Convert every stamp to UTC first.")
@@ -29,12 +30,15 @@ def parse_dates(
     who: str = 'dates',
 ) -> pd.DatetimeIndex: # naive dates, or UTC stamps without a mark; NaT where there is no date to be read
     "Session dates or UTC stamps from text; `BadData` on mixed time zones, or when no date can be read"
-    if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == 'M': return naive_stamps(pd.DatetimeIndex(values))
+    if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == 'M':
+        return naive_stamps(pd.DatetimeIndex(values))
     text = values.where(values.notna(), '').astype(str).str.strip().str.replace(r'\.0$', '', regex=True)
     marked = _offsets(text, who)
-    if marked and text[text != ''].str.contains(r'[ T]00:00(?::00)?(?:Z|[+-]\d\d:?\d\d)$').all(): text, marked = text.str[:10], False
+    if marked and text[text != ''].str.contains(r'[ T]00:00(?::00)?(?:Z|[+-]\d\d:?\d\d)$').all():
+        text, marked = text.str[:10], False
     t = pd.DatetimeIndex(pd.to_datetime(text, format='ISO8601', errors='coerce', utc=marked))
-    if len(t) and t.isna().all(): raise BadData(f'{who}: no date can be read, first {text.iloc[0]!r}. Write dates as 2024-03-08.')
+    if len(t) and t.isna().all():
+        raise BadData(f'{who}: no date can be read, first {text.iloc[0]!r}. Write dates as 2024-03-08.')
     return t.tz_localize(None)
 
 # %% ../../nbs/10_data/quality.ipynb #2b06901e
@@ -47,20 +51,23 @@ def _melt(raw, who):
 
 # %% ../../nbs/10_data/quality.ipynb #84d83b8d
 def _long(raw, who):
-    if not isinstance(raw, pd.DataFrame) or raw.empty: raise BadData(f'{who}: no rows to clean. Pass bars or a long table with date, symbol and Close.')
+    if not isinstance(raw, pd.DataFrame) or raw.empty:
+        raise BadData(f'{who}: no rows to clean. Pass bars or a long table with date, symbol and Close.')
     if raw.columns.nlevels == 2: return _melt(raw, who)
     d, s = find_column(raw, DATE_NAMES, who), find_column(raw, SYMBOL_NAMES, who)
     have = {f: raw[c].reset_index(drop=True) for c, f in bar_columns(raw, who).items()}
-    return pd.DataFrame({'date': parse_dates(raw[d].reset_index(drop=True), who), 'symbol': symbol_names(raw[s], who), **have})
+    return pd.DataFrame({'date': parse_dates(raw[d].reset_index(drop=True), who),
+                         'symbol': symbol_names(raw[s], who), **have})
 
 # %% ../../nbs/10_data/quality.ipynb #f7391823
-NOTE = dict(date='datetime64[us]', symbol='str', field='str', value=object, reason='str', known='datetime64[us]', kept=bool)
+NOTE = dict(date='datetime64[us]', symbol='str', field='str', value=object, reason='str', known='datetime64[us]',
+            kept=bool)
 
 # %% ../../nbs/10_data/quality.ipynb #a86b55e4
 def _note(date, symbol, field, value, reason, known=None, kept=False):
     if not len(date): return pd.DataFrame()
-    return pd.DataFrame(dict(date=date, symbol=symbol, field=field, value=pd.Series(list(value), dtype=object), reason=reason,
-                             known=date if known is None else known, kept=kept), columns=list(NOTE))
+    return pd.DataFrame(dict(date=date, symbol=symbol, field=field, value=pd.Series(list(value), dtype=object),
+                             reason=reason, known=date if known is None else known, kept=kept), columns=list(NOTE))
 
 # %% ../../nbs/10_data/quality.ipynb #ed7bf02e
 def _take(x, raw, bad, field, reason):
@@ -85,7 +92,8 @@ def _value_rules(x, raw):
         x[f], text = _number(raw[f])
         notes.append(_take(x, raw, text, f, 'not a number'))
         notes.append(_take(x, raw, np.isinf(x[f]), f, 'infinite'))
-        notes.append(_take(x, raw, x[f] <= 0, f, 'not positive') if f in PRICES else _take(x, raw, x[f] < 0, f, 'negative'))
+        notes.append(_take(x, raw, x[f] <= 0, f, 'not positive') if f in PRICES
+                     else _take(x, raw, x[f] < 0, f, 'negative'))
     return notes
 
 # %% ../../nbs/10_data/quality.ipynb #752918bb
@@ -96,7 +104,8 @@ def _row_rules(x, raw):
     if not dup.any(): return notes
     g = x[dup].groupby(['date', 'symbol'])[v]
     n, rows = g.transform('count'), x[dup].groupby(['date', 'symbol'])['date'].transform('size')
-    same = ((n == 0) | n.eq(rows, axis=0) & (g.transform('min') == g.transform('max'))).all(axis=1).reindex(x.index, fill_value=True)
+    same = ((n == 0) | n.eq(rows, axis=0) & (g.transform('min') == g.transform('max'))).all(axis=1).reindex(
+        x.index, fill_value=True)
     copy = x.duplicated(['date', 'symbol']) & same
     return notes + out(dup & ~same, 'duplicate date, values differ') + out(copy, 'duplicate date, same values')
 
@@ -106,25 +115,32 @@ def _range_rules(x, raw, tol, max_jump):
     crossed = x.get('High', none) < x.get('Low', none) * (1 - tol)
     for f in [f for f in ('High', 'Low') if f in x]: notes.append(_take(x, raw, crossed, f, 'high below low'))
     hi, lo = x.get('High', none) * (1 + tol), x.get('Low', none) * (1 - tol)
-    for f in [f for f in ('Open', 'Close') if f in x]: notes.append(_take(x, raw, (x[f] > hi) | (x[f] < lo), f, f'{f.lower()} outside low to high'))
+    for f in [f for f in ('Open', 'Close') if f in x]:
+        notes.append(_take(x, raw, (x[f] > hi) | (x[f] < lo), f, f'{f.lower()} outside low to high'))
     for f in [f for f in ('Open', 'High', 'Low') if f in x]:
-        notes.append(_take(x, raw, np.abs(np.log(x[f] / x['Close'])) > np.log(max_jump), f, f'more than {max_jump:g} times off the close'))
+        notes.append(_take(x, raw, np.abs(np.log(x[f] / x['Close'])) > np.log(max_jump), f,
+                           f'more than {max_jump:g} times off the close'))
     return notes
 
 # %% ../../nbs/10_data/quality.ipynb #91aa6267
 def stock_splits(
-    splits, # rows of (symbol, date, ratio) or such a frame; ratio = new shares for one old: 2 for 2:1, 0.1 for a 1:10 reverse split
+    # rows of (symbol, date, ratio) or such a frame; ratio = new shares for one old: 2 for 2:1, 0.1 for a 1:10
+    # reverse split
+    splits,
     who: str = 'splits',
 ) -> pd.DataFrame: # columns symbol, date, ratio; sorted by date
     "Splits as a checked table"
     try:
-        d = pd.DataFrame(splits, columns=['symbol', 'date', 'ratio']) if not isinstance(splits, pd.DataFrame) else splits[['symbol', 'date', 'ratio']]
+        d = (pd.DataFrame(splits, columns=['symbol', 'date', 'ratio']) if not isinstance(splits, pd.DataFrame)
+             else splits[['symbol', 'date', 'ratio']])
         d = d.assign(date=pd.to_datetime(d['date']), ratio=d['ratio'].astype(float))
-    except (KeyError, ValueError, TypeError) as e: raise BadData(f'{who}: {str(e)[:90]}. Give rows of symbol, date, ratio.') from e
+    except (KeyError, ValueError, TypeError) as e:
+        raise BadData(f'{who}: {str(e)[:90]}. Give rows of symbol, date, ratio.') from e
     bad = d[~(d['ratio'] > 0) | np.isinf(d['ratio']) | d['date'].isna()]
     if len(bad):
         r = bad.iloc[0]
-        raise BadData(f"{who}: {r['symbol']}: ratio {r['ratio']:g} on {r['date']}. A ratio is new shares for one old: 2 for 2:1.")
+        raise BadData(f"{who}: {r['symbol']}: ratio {r['ratio']:g} on {r['date']}. "
+                      "A ratio is new shares for one old: 2 for 2:1.")
     two = d[d.duplicated(['symbol', 'date'])]
     if len(two): raise BadData(f"{who}: {two['symbol'].iloc[0]}: two splits on one date. Keep one.")
     return d.sort_values(['date', 'symbol'], ignore_index=True)
@@ -137,7 +153,9 @@ def split_factor(
     "Cumulative split ratio as of each row"
     f = pd.DataFrame(1., index=bars.index, columns=bars['Close'].columns)
     for _, r in stock_splits(splits).iterrows():
-        if r['symbol'] not in f: raise BadData(f"splits: {r['symbol']} is not among the {f.shape[1]} symbols. Correct the name or drop the split.")
+        if r['symbol'] not in f:
+            raise BadData(f"splits: {r['symbol']} is not among the {f.shape[1]} symbols. "
+                          "Correct the name or drop the split.")
         f.loc[f.index >= r['date'], r['symbol']] *= r['ratio']
     return f
 
@@ -158,7 +176,8 @@ def suspect_closes(
     max_jump: float = 10., # largest believable ratio of neighbouring closes, either way
 ) -> np.ndarray: # (T, N) True where the close may not be used at row t
     "Closes too far from an accepted close one row earlier; each row is judged by the past alone"
-    with np.errstate(invalid='ignore'): far = np.abs(np.diff(np.log(close.to_numpy(float)), axis=0, prepend=np.nan)) > np.log(max_jump)
+    with np.errstate(invalid='ignore'):
+        far = np.abs(np.diff(np.log(close.to_numpy(float)), axis=0, prepend=np.nan)) > np.log(max_jump)
     for t in range(1, len(far)): far[t] &= ~far[t - 1]
     return far
 
@@ -167,16 +186,19 @@ def _cells(w, mask, field, source, reason, lag=0):
     t, j = np.nonzero(np.asarray(mask))
     known = w.index.to_numpy()[np.minimum(t + lag, len(w) - 1)]
     reason = reason[t, j] if isinstance(reason, np.ndarray) else reason
-    return _note(w.index.to_numpy()[t], np.array(symbols(w), dtype=object)[j], field, source[field].to_numpy()[t, j], reason, known, True)
+    return _note(w.index.to_numpy()[t], np.array(symbols(w), dtype=object)[j], field,
+                 source[field].to_numpy()[t, j], reason, known, True)
 
 # %% ../../nbs/10_data/quality.ipynb #c042f3d7
 def _hold(w, source, max_jump):
     far, notes = suspect_closes(w['Close'], max_jump), []
     c = np.log(w['Close'].to_numpy(float))
     near = np.abs(np.diff(c, axis=0, prepend=np.nan)) <= np.log(max_jump)
-    notes.append(_cells(w, near & np.vstack([np.zeros_like(far[:1]), far[:-1]]), 'Close', source, 'confirms the jump of the row before'))
+    notes.append(_cells(w, near & np.vstack([np.zeros_like(far[:1]), far[:-1]]), 'Close', source,
+                        'confirms the jump of the row before'))
     for f in [f for f in fields(w) if f in PRICES]:
-        notes.append(_cells(w, far & w[f].notna().to_numpy(), f, source, f'close jumps more than {max_jump:g} times').assign(kept=False))
+        notes.append(_cells(w, far & w[f].notna().to_numpy(), f, source,
+                            f'close jumps more than {max_jump:g} times').assign(kept=False))
         w[f] = w[f].mask(far).to_numpy()
     return notes
 
@@ -205,7 +227,8 @@ def suspect_splits(
     what = np.full(step.shape, '', dtype=object)
     for k in SPLITS:
         for sign, word in ((-1, f'fell to about 1/{k}'), (1, f'rose about {k} times')):
-            with np.errstate(invalid='ignore'): near = (np.abs(step - sign * np.log(k)) < tol) & ~(np.abs(gap - sign * np.log(k)) > 3 * tol)
+            with np.errstate(invalid='ignore'):
+                near = (np.abs(step - sign * np.log(k)) < tol) & ~(np.abs(gap - sign * np.log(k)) > 3 * tol)
             what[near] = f'{word}: split that nobody listed?'
     return what
 
@@ -223,7 +246,8 @@ def _raise(q, who):
     a, n = q.iloc[0], q['reason'].value_counts()
     day = 'a row without a date' if pd.isna(a['date']) else f"{a['date']:%Y-%m-%d}"
     value = a['value'] if isinstance(a['value'], str) else format(a['value'], 'g')
-    raise BadData(f"{who}: {a['symbol']}: {a['field']} {value} on {day}: {a['reason']} ({len(q)} values, {len(n)} reasons). "
+    raise BadData(f"{who}: {a['symbol']}: {a['field']} {value} on {day}: "
+                  f"{a['reason']} ({len(q)} values, {len(n)} reasons). "
                   "Correct the file, or use on_bad='quarantine'.")
 
 # %% ../../nbs/10_data/quality.ipynb #30b1c320
@@ -238,7 +262,8 @@ def clean(
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # bars (T, F*N); quarantine with the columns of `NOTE`, sorted by known
     "Bars that pass the door, and every value that was taken out or noted; no row is judged by a later one"
     if on_bad not in ('raise', 'quarantine'): raise BadParams(f"{who}: on_bad={on_bad!r}. Use 'raise' or 'quarantine'.")
-    if not max_jump > 1 or not tol >= 0: raise BadParams(f'{who}: max_jump={max_jump}, tol={tol}. Use a ratio above 1 and a slack of 0 or more.')
+    if not max_jump > 1 or not tol >= 0:
+        raise BadParams(f'{who}: max_jump={max_jump}, tol={tol}. Use a ratio above 1 and a slack of 0 or more.')
     found = _long(raw, who)
     x = found.copy()
     notes = _value_rules(x, found) + _row_rules(x, found) + _range_rules(x, found, tol, max_jump)
@@ -247,7 +272,8 @@ def clean(
     w = split_adjust(source, splits) if len(splits) else source.copy()
     notes += _hold(w, source, max_jump)
     what = suspect_splits(w)
-    notes += [_cells(w, what != '', 'Close', source, what), _cells(w, reverts(w['Close']), 'Close', source, 'jump that reverts', lag=1)]
+    notes += [_cells(w, what != '', 'Close', source, what),
+              _cells(w, reverts(w['Close']), 'Close', source, 'jump that reverts', lag=1)]
     q = pd.concat([n for n in notes if len(n)] or [pd.DataFrame(columns=list(NOTE))], ignore_index=True)
     q = q.sort_values(['known', 'date', 'symbol', 'field', 'reason'], ignore_index=True).astype(NOTE)
     if on_bad == 'raise': _raise(q, who)

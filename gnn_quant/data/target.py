@@ -9,6 +9,7 @@ __all__ = ['Target', 'check_span', 'forward_return', 'relative_to_peers', 'make_
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import BadParams, LookAhead, check_frame
+from ..kernels.ranks import rank_across
 from .bars import check_bars, fill_field, fill_price
 
 # %% ../../nbs/10_data/target.ipynb #7f41d46b
@@ -38,7 +39,9 @@ def check_span(
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)):
             raise BadParams(f'target: {name}={v!r} is not a whole number of rows. Pass an int.')
     if horizon < 1: raise BadParams(f'target: horizon={horizon}. A position is held for at least 1 row.')
-    if delay < 1: raise LookAhead(f'target: delay={delay} would fill a decision at prices it was made from. The next row is the soonest: delay=1.')
+    if delay < 1:
+        raise LookAhead(f'target: delay={delay} would fill a decision at prices it was made from. '
+                        'The next row is the soonest: delay=1.')
 
 # %% ../../nbs/10_data/target.ipynb #52f875df
 def forward_return(
@@ -59,7 +62,7 @@ def relative_to_peers(
     "Labels measured against the other symbols of the same date"
     n = y.notna().sum(axis=1)
     if how == 'mean': z = y.sub(y.mean(axis=1), axis=0)
-    elif how == 'rank': z = (y.rank(axis=1) - 1).div((n - 1).clip(lower=1), axis=0) - .5
+    elif how == 'rank': z = (rank_across(y) - 1).div((n - 1).clip(lower=1), axis=0) - .5
     else: raise BadParams(f"target: relative={how!r}. Use True or 'mean', 'rank', or False.")
     return z.where(n > 1, np.nan)
 

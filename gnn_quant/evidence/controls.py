@@ -7,18 +7,24 @@ __all__ = ['ROWS', 'MEANS', 'normal_scores', 'score_ic', 'planted_labels', 'hear
            'control_words']
 
 # %% ../../nbs/78_evidence/controls.ipynb #2097abf5
+import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing import get_all_start_methods, get_context
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
-from ..core import BadData, BadParams, query_instants
+from ..core import BadData, BadParams, RunFailed, query_instants
+from ..kernels.ranks import rank_across
 from ..stats.ic import daily_ic, hac_t, random_band
 from ..data.target import Target
 from ..data.events import Events, take
 from ..graph.rewire import relabel, rewire
 from ..models.neighborhood import TieRule, around
 from ..training.task import feature_array, features_of
+from ..training.many import processes
 from ..training.walk_forward import Fold
 from ..models.registry import make_model
 
@@ -27,7 +33,7 @@ def normal_scores(
     s: pd.DataFrame, # (T, N) any score; NaN where not known
 ) -> pd.DataFrame: # (T, N) mean 0 and mean square 1 in each row; NaN where not known, and in rows that do not differ
     "Normal scores of the ranks within each row"
-    r, n = s.rank(axis=1), s.notna().sum(axis=1)
+    r, n = rank_across(s), s.notna().sum(axis=1)
     z = pd.DataFrame(ndtri(r.sub(.5).div(n.where(n > 0), axis=0).to_numpy()), s.index, s.columns)
     z = z.sub(z.mean(axis=1), axis=0)
     size = np.sqrt((z**2).mean(axis=1))
@@ -69,7 +75,8 @@ def heard_score(
 ) -> pd.DataFrame: # (T, N) NaN where nobody has told the name anything
     "Mean of a feature over a name's neighbours as known at the row's close, less what the own feature explains of it"
     own = x[feature]
-    told = around(feature_array(x[[feature]]), events, query_instants(x.index), TieRule(neighbors=neighbors)).mean[..., 0]
+    told = around(feature_array(x[[feature]]), events, query_instants(x.index), TieRule(neighbors=neighbors)).mean[
+        ..., 0]
     told, z = pd.DataFrame(told, own.index, own.columns).astype(float), normal_scores(own)
     told, z = (f.where(told.notna() & z.notna()) for f in (told, z))
     told, z = told.sub(told.mean(axis=1), axis=0), z.sub(z.mean(axis=1), axis=0)
@@ -90,35 +97,66 @@ def shuffled_labels(
 # %% ../../nbs/78_evidence/controls.ipynb #069d6d67
 def _maker(model):
     if callable(model): return model
-    if not isinstance(model, str): raise BadParams(f"controls: model is {type(model).__name__}. Pass a name of models.registry, or a function of a seed that makes a model.")
+    if not isinstance(model, str):
+        raise BadParams(f"controls: model is {type(model).__name__}. "
+                        "Pass a name of models.registry, or a function of a seed that makes a model.")
     return lambda seed: make_model(model, seed=seed)
 
 # %% ../../nbs/78_evidence/controls.ipynb #fa4e624c
+def _processes(jobs): return processes(jobs) if 'fork' in get_all_start_methods() else 1
+
 def _arms(y, x, events, feature, neighbors, ic):
-    "row -> function of a seed: labels, events"
+    "row -> function of a seed: labels, events; those of every model, and those of models that read edges"
     none, heard = take(events, slice(0, 0)), heard_score(x, events, feature, neighbors) if len(events) else None
-    arms = {'as is': lambda s: (y, events), 'no edges': lambda s: (y, none), 'planted in nodes': lambda s: (planted_labels(y, x[feature], ic, s), events),
+    arms = {'planted in nodes': lambda s: (planted_labels(y, x[feature], ic, s), events),
             'labels shuffled': lambda s: (shuffled_labels(y, s), events)}
-    along = {'planted along edges': lambda s: (planted_labels(y, heard, ic, s), events), 'planted, no edges': lambda s: (planted_labels(y, heard, ic, s), none),
+    along = {'planted along edges': lambda s: (planted_labels(y, heard, ic, s), events),
+             'planted, no edges': lambda s: (planted_labels(y, heard, ic, s), none),
              'nodes permuted': lambda s: (y, relabel(events, s)), 'edges rewired': lambda s: (y, rewire(events, s))}
     return arms, along
 
 # %% ../../nbs/78_evidence/controls.ipynb #b2fb8819
-def _scored(make, x, fold, arm, seeds):
-    "scores of each seed, and (T,) rank IC of each test row averaged over seeds"
-    scores, ics = [], []
-    for s in seeds:
-        y, e = arm(s)
-        scores.append(make(s).fit(x, e, y, fold.train, fold.valid).predict(x, e, fold.test))
-        ics.append(daily_ic(scores[-1], y.frame, 'rank'))
-    return scores, pd.concat(ics, axis=1).mean(axis=1)
+def _trained(make, x, fold, arm, seed):
+    "scores of one training, and the rank IC of each test row"
+    y, e = arm(seed)
+    scores = make(seed).fit(x, e, y, fold.train, fold.valid).predict(x, e, fold.test)
+    return scores, daily_ic(scores, y.frame, 'rank')
+
+# %% ../../nbs/78_evidence/controls.ipynb #da71c91f
+_shared = [] # what forked processes find: set before they start
+
+def _one(i):
+    if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(1)
+    make, x, fold, tasks = _shared[-1]
+    return _trained(make, x, fold, *tasks[i])
+
+def _all_trained(make, x, fold, arms, seeds, jobs, warm=False):
+    "row -> scores of each seed, and (T,) rank IC of each test row averaged over seeds"
+    tasks = [(arm, s) for arm in arms.values() for s in seeds]
+    jobs = min(jobs, len(tasks) - 1)
+    here = len(tasks) if jobs < 2 else 0 if warm else 1
+    found = [_trained(make, x, fold, *t) for t in tasks[:here]]
+    if here < len(tasks):
+        _shared.append((make, x, fold, tasks))
+        try:
+            with ProcessPoolExecutor(jobs, mp_context=get_context('fork')) as pool:
+                found += pool.map(_one, range(here, len(tasks)))
+        except BrokenProcessPool as e:
+            raise RunFailed('controls: a process that trained was killed. '
+                            'Free memory, or train one at a time: jobs=1.') from e
+        finally: _shared.pop()
+    n = len(seeds)
+    part = {k: found[i * n:(i + 1) * n] for i, k in enumerate(arms)}
+    return {k: ([f[0] for f in v], pd.concat([f[1] for f in v], axis=1).mean(axis=1)) for k, v in part.items()}
 
 # %% ../../nbs/78_evidence/controls.ipynb #d2b406da
 def _reach(scores, y, z, least):
     "How far chance takes the mean rank IC of these cells"
     names = (scores.notna() & y.frame.reindex(index=scores.index, columns=scores.columns).notna()).sum(axis=1)
     names = names[names > 1].to_numpy()
-    if len(names) < least: raise BadData(f'controls: {len(names)} test rows have two names with score and label, wanted {least}. Test on more rows, or look at the warm-up of the features.')
+    if len(names) < least:
+        raise BadData(f'controls: {len(names)} test rows have two names with score and label, wanted {least}. '
+                      'Test on more rows, or look at the warm-up of the features.')
     return z * random_band(names)['rank IC'] / 1.96
 
 # %% ../../nbs/78_evidence/controls.ipynb #73889872
@@ -131,21 +169,25 @@ def _lead(own, twin, lags, z):
 # %% ../../nbs/78_evidence/controls.ipynb #f2498e1a
 def _judged(daily, chance, own_chance, ic, lags, z):
     "row -> (lo, hi, expected)"
-    out = {'as is': (-chance, chance, ''), 'no edges': (-chance, chance, ''), 'planted in nodes': (own_chance, ic + own_chance, 'found'),
+    out = {'as is': (-chance, chance, ''), 'no edges': (-chance, chance, ''),
+           'planted in nodes': (own_chance, ic + own_chance, 'found'),
            'labels shuffled': (-own_chance, own_chance, 'nothing')}
     beyond = lambda row, twin: daily[twin].mean() + _lead(daily[row], daily[twin], lags, z)[1]
     if 'edges rewired' in daily:
-        out['planted along edges'] = (max(own_chance, beyond('planted along edges', 'planted, no edges')), ic + own_chance, 'found')
+        out['planted along edges'] = (max(own_chance, beyond('planted along edges', 'planted, no edges')),
+                                      ic + own_chance, 'found')
         for k in ('nodes permuted', 'edges rewired'): out[k] = (-1., beyond(k, 'no edges'), 'nothing beyond no edges')
     return out
 
 # %% ../../nbs/78_evidence/controls.ipynb #d3e5d08f
-ROWS = ('as is', 'no edges', 'planted in nodes', 'planted along edges', 'labels shuffled', 'nodes permuted', 'edges rewired')
+ROWS = ('as is', 'no edges', 'planted in nodes', 'planted along edges', 'labels shuffled', 'nodes permuted',
+        'edges rewired')
 
 def _verdict(ic, lo, hi, expected):
     if np.isnan(ic): return 'no score' if not expected else 'missed' if expected == 'found' else 'holds'
     if not expected: return 'above chance' if ic > hi else 'below chance' if ic < lo else 'within chance'
-    return 'holds' if (lo < ic if expected == 'found' else lo <= ic) and ic <= hi else 'too good' if ic > hi and expected == 'found' else 'missed' if expected == 'found' else 'found something'
+    return ('holds' if (lo < ic if expected == 'found' else lo <= ic) and ic <= hi else 'too good'
+            if ic > hi and expected == 'found' else 'missed' if expected == 'found' else 'found something')
 
 # %% ../../nbs/78_evidence/controls.ipynb #255bce32
 def controls(
@@ -159,20 +201,26 @@ def controls(
     feature: str | None = None, # that carries the planted signals; None = the first
     neighbors: int = 5, # that a name hears in the edge signal; no more than the model asks
     level: float = .99, # confidence of the limits; lower ones raise false alarms
+    jobs: int = 1, # trainings at a time, in processes; 0 = one for each processor, two at most
 ) -> pd.DataFrame: # rows ROWS; columns rank_ic lo hi expected verdict
-    "A model on its own task and six variants, five of them with a known answer, 4 to 8 trainings a seed; `BadData` below horizon + 10 test rows"
-    if not len(seeds) or not 0 < level < 1: raise BadParams(f'controls: {len(seeds)} seeds, level={level}. Pass at least one seed, and a level between 0 and 1.')
+    """A model on its own task and six variants, five of them with a known answer, 4 to 8 trainings a seed;
+    `BadData` below horizon + 10 test rows"""
+    if not len(seeds) or not 0 < level < 1:
+        raise BadParams(f'controls: {len(seeds)} seeds, level={level}. '
+                        'Pass at least one seed, and a level between 0 and 1.')
     feature = features_of(x)[0] if feature is None else feature
-    if feature not in features_of(x): raise BadParams(f"controls: no feature {feature!r}. Use one of: {', '.join(features_of(x))}.")
-    make, z, daily = _maker(model), ndtri((1 + level) / 2), {}
-    own, daily['as is'] = _scored(make, x, fold, lambda s: (y, events), seeds)
+    if feature not in features_of(x):
+        raise BadParams(f"controls: no feature {feature!r}. Use one of: {', '.join(features_of(x))}.")
+    z, train = (ndtri((1 + level) / 2),
+                lambda arms, warm: _all_trained(_maker(model), x, fold, arms, seeds, _processes(jobs), warm))
+    none = take(events, slice(0, 0))
+    first = train({'as is': lambda s: (y, events), 'no edges': lambda s: (y, none)}, False)
+    own, bare, daily = first['as is'][0], first['no edges'][0], {k: v[1] for k, v in first.items()}
     chance = _reach(own[0], y, z, y.horizon + 10)
     ic = float(np.clip(8 * chance / z, .1, .8)) if planted_ic is None else planted_ic
     arms, along = _arms(y, x, events, feature, neighbors, ic)
-    bare, daily['no edges'] = _scored(make, x, fold, arms['no edges'], seeds)
     reads = any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(own, bare))
-    for k, arm in (arms | (along if reads else {})).items():
-        if k not in daily: daily[k] = _scored(make, x, fold, arm, seeds)[1]
+    daily |= {k: v[1] for k, v in train(arms | (along if reads else {}), True).items()}
     limits = _judged(daily, chance * y.horizon**.5, chance / len(seeds)**.5, ic, y.horizon, z)
     return _as_table({k: v.mean() for k, v in daily.items()}, limits)
 
@@ -181,19 +229,21 @@ def _as_table(ic, limits):
     rows = {}
     for k in ROWS:
         lo, hi, expected = limits.get(k, (np.nan, np.nan, 'reads no edges'))
-        rows[k] = dict(rank_ic=ic.get(k, np.nan), lo=lo, hi=hi, expected=expected, verdict=_verdict(ic[k], lo, hi, expected) if k in limits else 'not asked')
+        rows[k] = dict(rank_ic=ic.get(k, np.nan), lo=lo, hi=hi, expected=expected,
+                       verdict=_verdict(ic[k], lo, hi, expected) if k in limits else 'not asked')
     return pd.DataFrame(rows).T.astype(dict(rank_ic=float, lo=float, hi=float)).rename_axis('control')
 
 # %% ../../nbs/78_evidence/controls.ipynb #d4bb0ef7
-MEANS = {
-    ('planted in nodes', 'missed'): 'it does not learn: labels and rows may be out of step, or it trains too little',
-    ('planted in nodes', 'too good'): 'it scores above what can be known: labels reach its inputs',
-    ('planted along edges', 'missed'): 'it reads edges but does not hear along them: look at their direction and age',
-    ('planted along edges', 'too good'): 'it scores above what can be known: labels reach its inputs',
-    ('labels shuffled', 'found something'): 'it foresees labels without owners: it has seen the test rows',
-    ('nodes permuted', 'found something'): 'a graph with wrong names helps it as well: what helps is not who is joined to whom',
-    ('edges rewired', 'found something'): 'edges to strangers help it as well: what helps is not who is joined to whom',
-}
+MEANS = {('planted in nodes', 'missed'): 'it does not learn: labels and rows may be out of step, '
+         'or it trains too little',
+         ('planted in nodes', 'too good'): 'it scores above what can be known: labels reach its inputs',
+         ('planted along edges', 'missed'): 'it reads edges but does not hear along them: '
+         'look at their direction and age',
+         ('planted along edges', 'too good'): 'it scores above what can be known: labels reach its inputs',
+         ('labels shuffled', 'found something'): 'it foresees labels without owners: it has seen the test rows',
+         ('nodes permuted', 'found something'): 'a graph with wrong names helps it as well: '
+         'what helps is not who is joined to whom', ('edges rewired', 'found something'): 'edges to strangers help '
+         'it as well: what helps is not who is joined to whom',}
 
 # %% ../../nbs/78_evidence/controls.ipynb #d49327b6
 def control_words(
@@ -205,4 +255,5 @@ def control_words(
     own = f"on its own task its rank IC is {table.loc['as is', 'rank_ic']:.3f}, {table.loc['as is', 'verdict']}"
     if not len(bad): return f'All {len(asked)} controls hold; {own}.'
     what = '; '.join(f"{k}: rank IC {r['rank_ic']:.3f}, {MEANS[k, r['verdict']]}" for k, r in bad.iterrows())
-    return f'{len(bad)} of {len(asked)} controls FAILED. {what[0].upper()}{what[1:]}. Until this is mended the score is not to be believed ({own}).'
+    return (f'{len(bad)} of {len(asked)} controls FAILED. {what[0].upper()}{what[1:]}. '
+            f'Until this is mended the score is not to be believed ({own}).')

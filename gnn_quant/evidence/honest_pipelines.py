@@ -13,8 +13,10 @@ from ..core import instants, query_instants, toy_bars
 from ..data.bars import returns, symbols as symbols_of
 from ..data.sources.nasdaq_rsr import past_max
 from .known_leaks import month_graph, neighbour_mean, one, refitted
-from ..lookahead.replay import Line, sampled
-from ..features.cross_section import build_features, rank_rows
+from ..graph.sampling.answers import sampled
+from ..lookahead.replay import Line
+from ..features.cross_section import rank_rows
+from ..features.registry import make_features
 from ..data.target import make_target
 from ..graph.builders import build
 from ..data.asof import visible_from
@@ -71,11 +73,11 @@ def first_factor(d, window=20): # what the strongest common factor of the last r
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #83597c63
 FEATURES = {
-    'ranks of the date': lambda d, m: build_features(d['bars'], ['ret_5', 'vol_20']),
-    'robust z of the date': lambda d, m: build_features(d['bars'], ['ret_1', 'dist_20'], 'z'),
-    'raw indicators': lambda d, m: build_features(d['bars'], ['rsi_14', 'range_20'], 'raw'),
-    'volume and range': lambda d, m: build_features(d['bars'], ['volume_surprise_20', 'close_place', 'gap_1']),
-    'market residual': lambda d, m: build_features(d['bars'], ['beta_60', 'idio_20']),
+    'ranks of the date': lambda d, m: make_features(d['bars'], ['ret_5', 'vol_20']),
+    'robust z of the date': lambda d, m: make_features(d['bars'], ['ret_1', 'dist_20'], 'z'),
+    'raw indicators': lambda d, m: make_features(d['bars'], ['rsi_14', 'range_20'], 'raw'),
+    'volume and range': lambda d, m: make_features(d['bars'], ['volume_surprise_20', 'close_place', 'gap_1']),
+    'market residual': lambda d, m: make_features(d['bars'], ['beta_60', 'idio_20']),
     'rolling scaler': lambda d, m: one((px(d) - px(d).rolling(20).mean()) / px(d).rolling(20).std()),
     'expanding scaler': lambda d, m: one((r := returns(d['bars'])).sub(r.expanding(10).mean()) / r.expanding(10).std()),
     'fading scaler': lambda d, m: one((r := returns(d['bars'])) / r.ewm(halflife=10, min_periods=10).std()),
@@ -154,7 +156,7 @@ def nearest_days(x, y, k=10, least=60): # mean label of the k past rows whose fe
         out[i] = np.where((n := (~np.isnan(near)).sum(axis=0)) > 0, np.nansum(near, axis=0) / np.maximum(n, 1), np.nan)
     return pd.DataFrame(out, y.frame.index, y.frame.columns)
 
-def base(d, m): return build_features(d['bars'], ['ret_5', 'dist_20', 'vol_20'])
+def base(d, m): return make_features(d['bars'], ['ret_5', 'dist_20', 'vol_20'])
 
 MODELS = {
     'ridge, refitted': lambda d, m: refitted(m['features'], make_target(d['bars'], 2)),

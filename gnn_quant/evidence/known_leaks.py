@@ -14,7 +14,8 @@ from ..core import BadParams, instants, toy_bars
 from ..data.bars import returns, symbols as symbols_of
 from ..data.sources.nasdaq_rsr import full_max, past_max
 from ..lookahead.audit import audit
-from ..lookahead.replay import Line, sampled
+from ..graph.sampling.answers import sampled
+from ..lookahead.replay import Line
 from ..data.target import Target, make_target, resolved
 from ..lookahead.builder_check import Timed
 from ..data.events import Events, correlation_events, make_events

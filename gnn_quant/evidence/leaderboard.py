@@ -15,9 +15,9 @@ import numpy as np, pandas as pd
 from ..backtest.engine import backtest, metrics
 from ..core import BadData, BadParams
 from ..data.sources.nasdaq_rsr import RankingSet, full_max, past_max
-from ..data.bundle import Dataset
+from ..data.bundle import Bundle
 from ..stats.ic import common_cells, random_band, score_table
-from ..features.cross_section import build_features
+from ..features.registry import make_features
 from ..data.target import Target, make_target
 from ..data.events import Events, correlation_events, merge
 from ..graph.industry_correlation import peer_events
@@ -39,7 +39,8 @@ class LeaderboardTask:
     folds: list # of `Fold`
     caveats: tuple = ()
     simulated: bool = False
-    later: Target | None = None # labels of the same decisions filled one row later, where `y` is filled at the close it is decided on
+    # labels of the same decisions filled one row later, where `y` is filled at the close it is decided on
+    later: Target | None = None
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #17d0267c
 EDGE_KINDS = ('corr', 'peers', 'group', 'wiki')
@@ -53,8 +54,11 @@ def task_events(
     wiki: pd.DataFrame | None = None, # pairs with columns src and dst, for 'wiki'; assumed for all the past
 ) -> Events: # typed is_<kind>
     "Typed edges of the kinds asked for; `BadParams` on a kind that is unknown or lacks its input"
-    odd = [k for k in edges if k not in EDGE_KINDS or (k in ('peers', 'group') and groups is None) or (k == 'wiki' and wiki is None)]
-    if odd or not edges: raise BadParams(f'ladder: edges={tuple(edges)}. Use some of {", ".join(EDGE_KINDS)}; peers and group need a map of groups, wiki needs pairs.')
+    odd = [k for k in edges
+           if k not in EDGE_KINDS or (k in ('peers', 'group') and groups is None) or (k == 'wiki' and wiki is None)]
+    if odd or not edges:
+        raise BadParams(f'ladder: edges={tuple(edges)}. Use some of {", ".join(EDGE_KINDS)}; '
+                        'peers and group need a map of groups, wiki needs pairs.')
     first, static, syms = bars.index[0], asof is None, list(bars['Close'].columns)
     make = dict(corr=lambda: typed(correlation_events(bars, window, top, every), 'corr'),
                 peers=lambda: typed(peer_events(bars, groups, asof or first, static, window, top, every), 'peers'),
@@ -64,7 +68,8 @@ def task_events(
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #af02f615
 WIKI_CAVEAT = ('The wiki relations carry no dates and are used for all the past: look-ahead.',)
-RANKING_FEATURES = ('ret_1', 'ret_5', 'ret_20', 'vol_20', 'vol_60', 'dist_20', 'drawdown_252', 'rsi_14', 'macd_12_26', 'macd_hist_9', 'beta_60', 'idio_20')
+RANKING_FEATURES = ('ret_1', 'ret_5', 'ret_20', 'vol_20', 'vol_60', 'dist_20', 'drawdown_252', 'rsi_14',
+                    'macd_12_26', 'macd_hist_9', 'beta_60', 'idio_20')
 
 def ranking_task(
     rs: RankingSet,
@@ -76,11 +81,16 @@ def ranking_task(
 ) -> LeaderboardTask:
     "The ranking set as a task with one fold: the published days"
     y, b = Target(rs.next_return, 1, 1), rs.blocks(2)
-    if warmup >= len(b['train']): raise BadParams(f"ladder: warmup={warmup}, training has {len(b['train'])} rows. Leave some of them.")
+    if warmup >= len(b['train']):
+        raise BadParams(f"ladder: warmup={warmup}, training has {len(b['train'])} rows. Leave some of them.")
     names = np.array(rs.symbols, dtype=object)
-    wiki = pd.DataFrame(names[np.unique(rs.relations['wiki'].T, axis=0)], columns=['src', 'dst']) if 'wiki' in rs.relations else None
-    x, events = build_features(rs.bars, list(features), how), task_events(rs.bars, edges, rs.industry, wiki=wiki, **ties)
-    return LeaderboardTask(rs.name, rs.bars, x, events, y, [Fold(b['train'][warmup:], b['valid'], b['test'])], rs.caveats + WIKI_CAVEAT * ('wiki' in edges), later=Target(rs.next_return.shift(-1), 1, 1))
+    wiki = (pd.DataFrame(names[np.unique(rs.relations['wiki'].T, axis=0)], columns=['src', 'dst'])
+            if 'wiki' in rs.relations else None)
+    x, events = (make_features(rs.bars, list(features), how),
+                 task_events(rs.bars, edges, rs.industry, wiki=wiki, **ties))
+    return LeaderboardTask(rs.name, rs.bars, x, events, y, [Fold(b['train'][warmup:], b['valid'], b['test'])],
+                           rs.caveats + WIKI_CAVEAT * ('wiki' in edges),
+                           later=Target(rs.next_return.shift(-1), 1, 1))
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #2bea12b1
 def published_inputs(
@@ -98,7 +108,7 @@ def published_inputs(
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #ec041224
 def dataset_task(
-    d: Dataset,
+    d: Bundle,
     horizon: int = 5, # rows held
     train_rows: int = 750, valid_rows: int = 125, test_rows: int = 252,
     warmup: int = 252, # first rows left out, where features cannot look back far enough
@@ -109,12 +119,15 @@ def dataset_task(
 ) -> LeaderboardTask:
     "A dataset as a task with purged folds"
     if {'peers', 'group'} & set(edges) and not static_sectors:
-        raise BadParams(f'ladder: edges={tuple(edges)} read the sectors of {d.name}, a map without dates. Accept the look-ahead with static_sectors=True, or use corr.')
-    if 'wiki' in edges: raise BadParams(f'ladder: wiki edges are those of the published ranking set; {d.name} has none.')
-    x, y = build_features(d.bars, None, how).iloc[warmup:], make_target(d.bars, horizon)
+        raise BadParams(f'ladder: edges={tuple(edges)} read the sectors of {d.name}, a map without dates. '
+                        'Accept the look-ahead with static_sectors=True, or use corr.')
+    if 'wiki' in edges:
+        raise BadParams(f'ladder: wiki edges are those of the published ranking set; {d.name} has none.')
+    x, y = make_features(d.bars, None, how).iloc[warmup:], make_target(d.bars, horizon)
     folds = make_folds(x.index, y.span, train_rows, valid_rows, test_rows)
     said = ('The sector map of today is used for all the past: look-ahead.',) if static_sectors else ()
-    return LeaderboardTask(d.name, d.bars, x, task_events(d.bars, edges, d.sectors, **ties), y, folds, d.caveats + said, 'SIMULATED' in d.source)
+    return LeaderboardTask(d.name, d.bars, x, task_events(d.bars, edges, d.sectors, **ties), y, folds,
+                           d.caveats + said, 'SIMULATED' in d.source)
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #e6daa79c
 def network_params(
@@ -148,8 +161,10 @@ def _check_kinds(events, model, params):
     known, has = model_params(model), {f[3:] for f in events.fields if f.startswith('is_')}
     buries = 'neighbors' in known and 'keep' not in known and not make_model(model, **params).by_relation
     if buries and has & {'group', 'wiki'} and has & {'corr', 'peers'}:
-        raise BadParams(f'ladder: {model} asks for the most recent events of all kinds together, and refreshed edges would bury those told once. '
-                        f"Give it one sort of edges: group and wiki, or corr and peers; these have {', '.join(sorted(has))}.")
+        raise BadParams(f'ladder: {model} asks for the most recent events of all kinds together, '
+                        'and refreshed edges would bury those told once. '
+                        "Give it one sort of edges: group and wiki, or corr and peers; "
+                        f"these have {', '.join(sorted(has))}.")
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #dfaf13cc
 def run_rung(
@@ -177,7 +192,8 @@ def run_ladder(
     for m, p in rungs.values():
         odd = [k for k in p if k not in model_params(m)]
         if odd: raise BadParams(f"{m}: no parameter {odd[0]!r}. Use: {', '.join(model_params(m))}.")
-    if len(set(seeds)) < len(seeds) or not len(seeds): raise BadParams(f'ladder: seeds={list(seeds)}. Give at least one, each once.')
+    if len(set(seeds)) < len(seeds) or not len(seeds):
+        raise BadParams(f'ladder: seeds={list(seeds)}. Give at least one, each once.')
     used = {r: list(seeds if seed_matters(m, p) else seeds[:1]) for r, (m, p) in rungs.items()}
     scores, history = {r: [] for r in rungs}, []
     for r, (m, p) in rungs.items():
@@ -194,7 +210,8 @@ def rank_average(
 ) -> list: # as many as the longest list
     "Mean of the ranks of several rungs, seed by seed"
     n = max(map(len, lists))
-    if any(len(v) not in (1, n) for v in lists): raise BadParams(f'rank_average: {[len(v) for v in lists]} seeds. Give as many seeds to each, or one.')
+    if any(len(v) not in (1, n) for v in lists):
+        raise BadParams(f'rank_average: {[len(v) for v in lists]} seeds. Give as many seeds to each, or one.')
     return [sum(v[i % len(v)].rank(axis=1, pct=True) for v in lists) / len(lists) for i in range(n)]
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #b1865604
@@ -223,9 +240,11 @@ def cost_table(
     costs: Costs,
     every: int = 5, # rows from one decision to the next
     cash: float = 1e6,
-) -> pd.DataFrame: # one row a rung, means over its seeds: Sharpe net and gross, annual return, turnover, break-even (bp)
+    # one row a rung, means over its seeds: Sharpe net and gross, annual return, turnover, break-even (bp)
+) -> pd.DataFrame:
     "What the scores would have earned after costs"
-    one = {rung: pd.DataFrame([_earned(s, bars, costs, every, cash) for s in seeds]).mean() for rung, seeds in scores.items()}
+    one = {rung: pd.DataFrame([_earned(s, bars, costs, every, cash) for s in seeds]).mean()
+           for rung, seeds in scores.items()}
     return pd.DataFrame(one).T.rename_axis('model')
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #ed6a8a65
@@ -235,4 +254,5 @@ def _earned(scores, bars, costs, every, cash):
     held = bars.loc[rows[0]:]
     w = rebalance_every(dollar_neutral(scores.reindex(held.index)), every)
     net, free = (metrics(backtest(w, held, c, cash)) for c in (costs, Costs(0., 0.)))
-    return {'gross Sharpe': free['sharpe'], 'net Sharpe': net['sharpe'], 'net return': net['annual_return'], 'turnover': net['turnover'], 'break-even bp': net['break_even_bp']}
+    return {'gross Sharpe': free['sharpe'], 'net Sharpe': net['sharpe'], 'net return': net['annual_return'],
+            'turnover': net['turnover'], 'break-even bp': net['break_even_bp']}

@@ -55,17 +55,22 @@ def planted_task(
     seed: int = 0,
 ) -> PlantedTask:
     "SIMULATED: a known diffusion over edges; `BadParams` on a share outside 0 .. 1"
-    if isinstance(share, bool) or not 0 <= share <= 1: raise BadParams(f'planted_task: share={share!r}. Pass a share of variance from 0 to 1.')
-    for name, v, low in (('k', k, 1), ('n', n, k + 2), ('t', t, 40), ('every', every, 1), ('tell', tell, 1)): whole_number('planted_task', name, v, low)
-    rng, idx, names = np.random.default_rng(seed), pd.bdate_range('2020-01-01', periods=t, name='date'), pd.Index(toy_symbols(n), name='symbol')
+    if isinstance(share, bool) or not 0 <= share <= 1:
+        raise BadParams(f'planted_task: share={share!r}. Pass a share of variance from 0 to 1.')
+    for name, v, low in (('k', k, 1), ('n', n, k + 2), ('t', t, 40), ('every', every, 1), ('tell', tell, 1)):
+        whole_number('planted_task', name, v, low)
+    rng, idx, names = (np.random.default_rng(seed), pd.bdate_range('2020-01-01', periods=t, name='date'),
+                       pd.Index(toy_symbols(n), name='symbol'))
     f, told = rng.normal(size=(t, n)), draw_partners(n, t, k, every, rng)
     heard = np.take_along_axis(f[:, None], told, 2).sum(2) / np.sqrt(k)
     label = np.sqrt(share) * heard + np.sqrt(1 - share) * rng.normal(size=(t, n))
     at = np.flatnonzero((np.arange(t) % tell == 0) | (np.arange(t) % every == 0))
-    events = make_events(told[at].ravel(), np.tile(np.repeat(np.arange(n), k), len(at)), np.repeat(instants(idx[at]), n * k), np.ones((len(at) * n * k, 1)), names, ['tie'])
+    events = make_events(told[at].ravel(), np.tile(np.repeat(np.arange(n), k), len(at)),
+                         np.repeat(instants(idx[at]), n * k), np.ones((len(at) * n * k, 1)), names, ['tie'])
     frame, y = lambda v: pd.DataFrame(v, idx, names), Target(pd.DataFrame(label, idx, names), horizon=1)
     fold = make_folds(idx, y.span, t * 3 // 5, t // 8, t)[0]
-    return PlantedTask(pd.concat({'f': frame(f)}, axis=1, names=['feature', 'symbol']), events, y, frame(heard), fold, share)
+    return PlantedTask(pd.concat({'f': frame(f)}, axis=1, names=['feature', 'symbol']), events, y, frame(heard),
+                       fold, share)
 
 # %% ../../nbs/78_evidence/planted.ipynb #b1e4593e
 def ceiling(
@@ -101,8 +106,10 @@ def planted_table(
     for s in shares:
         for seed in seeds:
             p = planted_task(s, seed=seed, **task)
-            scores = {m: make(seed=seed).fit(p.x, p.events, p.y, p.fold.train, p.fold.valid).predict(p.x, p.events, p.fold.test) for m, make in models.items()}
-            rows[s, seed] = {m: float(rank_ic(v, p.y.frame).mean()) for m, v in (scores | dict(oracle=p.heard.loc[p.fold.test])).items()}
+            scores = {m: make(seed=seed).fit(p.x, p.events, p.y, p.fold.train, p.fold.valid).predict(
+                p.x, p.events, p.fold.test) for m, make in models.items()}
+            rows[s, seed] = {m: float(rank_ic(v, p.y.frame).mean())
+                             for m, v in (scores | dict(oracle=p.heard.loc[p.fold.test])).items()}
     return pd.DataFrame(rows).T.rename_axis(['share', 'seed'])
 
 # %% ../../nbs/78_evidence/planted.ipynb #2c1fcfcf

@@ -21,6 +21,7 @@ from ..market import Costs
 from ..portfolio.sizing import dollar_neutral
 from ..stats.ic import daily_ic
 from ..backtest.permutation import permutation_test
+from ..data.calendar import SESSIONS
 from ..stats.sharpe import deflated_sharpe, moments
 from .trials import Count, count, recorded
 
@@ -43,14 +44,18 @@ def simulated_market(
         if not low <= v <= 1: raise BadParams(f'simulated_market: {k}={v!r}. Pass a number from {low} to 1.')
     rng = np.random.default_rng(seed)
     group, fat = rng.integers(0, max(2, n // 10), n), lambda *shape: rng.standard_t(4, shape) / np.sqrt(2)
-    s = np.sqrt(together) * _slow(rng, (t, group.max() + 1), keep)[:, group] + np.sqrt(1 - together) * _slow(rng, (t, n), keep)
-    calm, own, beta_ = np.exp(.5 * _slow(rng, (t, 1), .98)), .015 * np.exp(.3 * rng.normal(size=n)), 1 + .3 * rng.normal(size=n)
+    s = (np.sqrt(together) * _slow(rng, (t, group.max() + 1), keep)[:, group]
+         + np.sqrt(1 - together) * _slow(rng, (t, n), keep))
+    calm, own, beta_ = (np.exp(.5 * _slow(rng, (t, 1), .98)), .015 * np.exp(.3 * rng.normal(size=n)),
+                        1 + .3 * rng.normal(size=n))
     u = own * (np.sqrt(.5) * fat(t, group.max() + 1)[:, group] + np.sqrt(.5) * fat(t, n)) + .01 * beta_ * fat(t, 1)
     spread = np.sqrt((own ** 2).mean() + .01 ** 2 * beta_.var())
     u[1:] = np.sqrt(1 - ic ** 2) * u[1:] + ic * spread * s[:-1]
     close = 100 * np.exp(np.log1p(np.clip(calm * u, -.5, 1)).cumsum(0))
-    frame = lambda a: pd.DataFrame(a, pd.bdate_range('2000-01-03', periods=t, name='date'), pd.Index(toy_symbols(n), name='symbol'))
-    return frame(s), pd.concat({'Open': frame(np.vstack([close[:1], close[:-1]])), 'Close': frame(close)}, axis=1, names=['field', 'symbol'])
+    frame = lambda a: pd.DataFrame(a, pd.bdate_range('2000-01-03', periods=t, name='date'),
+                                   pd.Index(toy_symbols(n), name='symbol'))
+    return frame(s), pd.concat({'Open': frame(np.vstack([close[:1], close[:-1]])), 'Close': frame(close)}, axis=1,
+                               names=['field', 'symbol'])
 
 # %% ../../nbs/78_evidence/power.ipynb #c1c1f279
 def planted_scores(
@@ -75,13 +80,16 @@ PLACEBOS = { # name -> how scores are drawn, and what they are made of
     'momentum': (dict(), lambda s, bars: bars['Close'].pct_change(20, fill_method=None)),
     'reversal': (dict(), lambda s, bars: -bars['Close'].pct_change(fill_method=None)),
 }
-TESTS = {'dates': ('dates', 'sharpe'), 'names': ('names', 'sharpe'), 'both': ('both', 'sharpe'), 'names, net': ('names', 'net')} # name -> kind, statistic
+# name -> kind, statistic
+TESTS = {'dates': ('dates', 'sharpe'), 'names': ('names', 'sharpe'), 'both': ('both', 'sharpe'),
+         'names, net': ('names', 'net')}
 
 # %% ../../nbs/78_evidence/power.ipynb #2ab1ca45
 def placebo(
     seeds: int = 200, # markets
     n: int = 40, t: int = 750, # names and rows of each
-    signals: dict | None = None, # name -> (parameters of `simulated_market`, function of scores and bars to scores); None = PLACEBOS
+    # name -> (parameters of `simulated_market`, function of scores and bars to scores); None = PLACEBOS
+    signals: dict | None = None,
     tests: dict | None = None, # name -> (kind, statistic); None = TESTS
     draws: int = 199, # so that 5 % is a whole number of them
     costs: Costs = Costs(),
@@ -91,9 +99,11 @@ def placebo(
     rows = []
     for i, (name, (how, of)) in enumerate((signals or PLACEBOS).items()):
         for seed in range(100_000 * i, 100_000 * i + seeds):
-            s, b = simulated_market(n, t, seed=seed, **how) if bars is None else (planted_scores(bars, 0., how.get('keep', 0.), seed), bars)
+            s, b = (simulated_market(n, t, seed=seed, **how) if bars is None
+                    else (planted_scores(bars, 0., how.get('keep', 0.), seed), bars))
             w = dollar_neutral(of(s, b))
-            rows += [(name, test, seed, permutation_test(w, b, costs, kind, draws, seed, statistic).p) for test, (kind, statistic) in (tests or TESTS).items()]
+            rows += [(name, test, seed, permutation_test(w, b, costs, kind, draws, seed, statistic).p)
+                     for test, (kind, statistic) in (tests or TESTS).items()]
     return pd.DataFrame(rows, columns=['signal', 'test', 'seed', 'p'])
 
 # %% ../../nbs/78_evidence/power.ipynb #979cc636
@@ -129,14 +139,16 @@ def planted(
     keep: float = .9, # autocorrelation of the scores
     draws: int = 199,
     costs: Costs = Costs(),
-) -> pd.DataFrame: # a row a book: names rows seed p sharpe (a row, after costs) ic (mean of the daily ones that it really had)
+    # a row a book: names rows seed p sharpe (a row, after costs) ic (mean of the daily ones that it really had)
+) -> pd.DataFrame:
     "p-values of books that know a little, traded with costs"
     rows = []
     for n, t in sizes:
         for seed in range(seeds):
             s, bars = simulated_market(n, t, ic, keep, seed=seed)
             test = permutation_test(dollar_neutral(s), bars, costs, kind, draws, seed)
-            rows.append((n, t, seed, test.p, test.found, daily_ic(s, bars['Close'].pct_change(fill_method=None).shift(-1)).mean()))
+            rows.append((n, t, seed, test.p, test.found,
+                         daily_ic(s, bars['Close'].pct_change(fill_method=None).shift(-1)).mean()))
     return pd.DataFrame(rows, columns=['names', 'rows', 'seed', 'p', 'sharpe', 'ic'])
 
 # %% ../../nbs/78_evidence/power.ipynb #82bb26d6
@@ -148,18 +160,22 @@ def noise_strategies(
     costs: Costs = Costs(0., 0.),
     seed: int = 0,
     progress: Callable | None = None, # called with the number done
-) -> tuple[pd.DataFrame, Count]: # a row a strategy: sharpe (a row) alone (probability that it is above 0) deflated hurdle; and the ledger's count
+    # a row a strategy: sharpe (a row) alone (probability that it is above 0) deflated hurdle; and the ledger's
+    # count
+) -> tuple[pd.DataFrame, Count]:
     "Strategies of noise, each recorded as a trial and judged by the number of all of them"
     bars = simulated_market(20, 1000, seed=seed)[1] if bars is None else bars
     data, seen = frame_hash(bars), {}
     for i in range(n):
         with recorded(path, f'noise-{i}', dict(seed=seed, number=i, keep=keep), data) as trial:
-            trial.returns = ledger_returns(backtest(dollar_neutral(planted_scores(bars, 0., keep, [seed, i])), bars, costs))
+            trial.returns = ledger_returns(backtest(dollar_neutral(planted_scores(bars, 0., keep, [seed, i])), bars,
+                                                    costs))
         seen[i] = moments(trial.returns)
         if progress: progress(i + 1)
     c = count(path)
     judged = {i: deflated_sharpe(m, c.effective, c.sharpe_sd) for i, m in seen.items()}
-    return pd.DataFrame({i: dict(sharpe=seen[i].sharpe, alone=d.psr, deflated=d.dsr, hurdle=d.hurdle) for i, d in judged.items()}).T.rename_axis('strategy'), c
+    return pd.DataFrame({i: dict(sharpe=seen[i].sharpe, alone=d.psr, deflated=d.dsr, hurdle=d.hurdle)
+                         for i, d in judged.items()}).T.rename_axis('strategy'), c
 
 # %% ../../nbs/78_evidence/power.ipynb #e3d42624
 def plot_power(
@@ -174,9 +190,10 @@ def plot_power(
     a, b, c = fig.subplots(1, 3, width_ratios=[1.3, 1, 1])
     _draw_size(a, size)
     _draw_found(b, power, ic)
-    year = 252 ** .5
+    year = SESSIONS ** .5
     c.hist(noise['sharpe'] * year, 30, color='.75')
-    for x, text, color in ((ndtri(.95) / rows ** .5, 'alone', 'C1'), (noise['hurdle'].iloc[0] + ndtri(.95) / rows ** .5, f'one of {len(noise)}', 'C3')):
+    for x, text, color in ((ndtri(.95) / rows ** .5, 'alone', 'C1'),
+                           (noise['hurdle'].iloc[0] + ndtri(.95) / rows ** .5, f'one of {len(noise)}', 'C3')):
         c.axvline(x * year, color=color, lw=1.4, label=text)
     c.set(xlabel='Sharpe ratio a year', ylabel='noise strategies')
     c.legend(frameon=False, fontsize=8)
@@ -186,7 +203,8 @@ def plot_power(
 def _draw_found(ax, got, ic):
     bets, fine = np.array([(n - 1) * t for n, t in got.index]), np.geomspace(1e3, 2e6, 200)
     ax.plot(fine, expected_power(ic, 2, fine), color='.5', lw=1, label='law')
-    ax.errorbar(bets, got['share'], [got['share'] - got['lo'], got['hi'] - got['share']], fmt='o', ms=4, lw=1, color='C0', label='found')
+    ax.errorbar(bets, got['share'], [got['share'] - got['lo'], got['hi'] - got['share']], fmt='o', ms=4, lw=1,
+                color='C0', label='found')
     ax.axhline(.8, color='.8', lw=.8)
     ax.set(xscale='log', xlabel='(names - 1) x rows', ylabel=f'share found, IC {ic:g}', ylim=(0, 1.05))
     ax.legend(frameon=False, fontsize=8, loc='lower right')
@@ -198,7 +216,8 @@ def _draw_size(ax, table, band=(.02, .085)):
     ax.axhline(.05, color='.5', lw=.8)
     for i, test in enumerate(tests):
         t, x = table.xs(test, level=1).reindex(signals), np.arange(len(signals)) + .16 * (i - (len(tests) - 1) / 2)
-        ax.errorbar(x, t['share'], [t['share'] - t['lo'], t['hi'] - t['share']], fmt='o', ms=4, lw=1, color=f'C{i}', label=test)
+        ax.errorbar(x, t['share'], [t['share'] - t['lo'], t['hi'] - t['share']], fmt='o', ms=4, lw=1, color=f'C{i}',
+                    label=test)
     ax.set_xticks(range(len(signals)), [s.replace(', ', ',\n').replace(' ', '\n', 1) for s in signals], fontsize=8)
     ax.set(ylabel='share rejected at 5 %', yscale='symlog', ylim=(0, 1.1))
     ax.set_yscale('function', functions=(np.sqrt, np.square))

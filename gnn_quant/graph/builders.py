@@ -41,21 +41,22 @@ def _on_bars(about, f, **fixed):
 # %% ../../nbs/30_graph/builders.ipynb #0c61afba
 def _on_rows(about, f, table, column, **fixed):
     make = lambda bars, rows, **p: f(rows, index=bars.index, symbols=symbols_of(bars), **fixed, **p)
-    return Builder(about, make, _names(f, {*list(inspect.signature(f).parameters)[:1], 'index', 'symbols', *fixed}), table, column)
+    return Builder(about, make, _names(f, {*list(inspect.signature(f).parameters)[:1], 'index', 'symbols', *fixed}),
+                   table, column)
 
 # %% ../../nbs/30_graph/builders.ipynb #0de30a9f
-BUILDERS = {
-    'rolling': _on_bars('correlation of a trailing window', similarity_events, kind='rolling'),
-    'ewma': _on_bars('correlation with fading weights', similarity_events, kind='ewma'),
-    'partial': _on_bars('correlation given all other names', similarity_events, kind='partial'),
-    'lead_lag': _on_bars('leader to follower, by lagged correlation', lead_lag_events),
-    'sector': _on_rows('names of one sector, by a dated map', group_events, 'groups', 'asof', relation='sector'),
-    'industry': _on_rows('names of one industry, by a dated map', group_events, 'groups', 'asof', relation='industry'),
-    'co_mention': Builder('names in one piece of news', lambda bars, items, **p: co_mention_events(items, symbols_of(bars), **p),
-                          _names(co_mention_events, {'items', 'symbols'}), 'items', 'known'),
-    'fundamentals': _on_rows('names with similar books', fundamental_events, 'facts', 'filed'),
-    'pairs': _on_rows("a user's list of relations", static_events, 'pairs', 'asof'),
-}
+BUILDERS = {'rolling': _on_bars('correlation of a trailing window', similarity_events, kind='rolling'),
+            'ewma': _on_bars('correlation with fading weights', similarity_events, kind='ewma'),
+            'partial': _on_bars('correlation given all other names', similarity_events, kind='partial'),
+            'lead_lag': _on_bars('leader to follower, by lagged correlation', lead_lag_events), 'sector': _on_rows(
+                'names of one sector, by a dated map', group_events, 'groups', 'asof', relation='sector'),
+            'industry': _on_rows('names of one industry, by a dated map', group_events, 'groups', 'asof',
+                                 relation='industry'),
+            'co_mention': Builder('names in one piece of news',
+                                  lambda bars, items, **p: co_mention_events(items, symbols_of(bars), **p),
+                                  _names(co_mention_events, {'items', 'symbols'}), 'items', 'known'),
+            'fundamentals': _on_rows('names with similar books', fundamental_events, 'facts', 'filed'),
+            'pairs': _on_rows("a user's list of relations", static_events, 'pairs', 'asof'),}
 
 # %% ../../nbs/30_graph/builders.ipynb #ffce09b2
 def check_name(
@@ -69,7 +70,8 @@ def check_name(
     odd = sorted(set(params) - set(b.params))
     if odd: raise BadParams(f"graph: {name} has no parameter {odd[0]!r}. It has {', '.join(b.params)}.")
     if (table is None) == bool(b.table):
-        raise BadParams(f"graph: {name} reads {f'a table of {b.table}, and got none' if b.table else 'bars alone, and got a table'}.")
+        found = f'a table of {b.table}, and got none' if b.table else 'bars alone, and got a table'
+        raise BadParams(f'graph: {name} reads {found}.')
     return b
 
 # %% ../../nbs/30_graph/builders.ipynb #7cc33db6
@@ -83,7 +85,8 @@ def sources_of(
     b, p = check_name(name, params or {}, table), params or {}
     if not b.table: return (bars,)
     if not isinstance(table, pd.DataFrame) or b.column not in table: return bars, table
-    if b.table == 'items': return bars, Timed(table, b.column, lambda t: visible_from(t, p.get('close'), p.get('delay', '0s')))
+    if b.table == 'items':
+        return bars, Timed(table, b.column, lambda t: visible_from(t, p.get('close'), p.get('delay', '0s')))
     if b.table == 'facts': return bars, Timed(table, b.column, lambda t: visible_from(t, None, p.get('delay', '0s')))
     return bars, Timed(table, b.column, label_instants)
 

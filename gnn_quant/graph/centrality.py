@@ -20,9 +20,12 @@ def as_network(
     g = nx.Graph()
     g.add_nodes_from(symbols)
     odd = sorted(set(edges['src']).union(edges['dst']) - set(g))
-    if odd: raise BadData(f'graph: edge with {odd[0]}, which is not among the {len(g)} symbols. Pass the symbols of the events.')
+    if odd:
+        raise BadData(f'graph: edge with {odd[0]}, which is not among the {len(g)} symbols. '
+                      'Pass the symbols of the events.')
     for s, d, w in zip(edges['src'], edges['dst'], edges['weight'].abs()):
-        if w > 0 and w > g.get_edge_data(s, d, {'weight': 0})['weight']: g.add_edge(s, d, weight=float(w), length=1 / float(w))
+        if w > 0 and w > g.get_edge_data(s, d, {'weight': 0})['weight']:
+            g.add_edge(s, d, weight=float(w), length=1 / float(w))
     return g
 
 # %% ../../nbs/30_graph/centrality.ipynb #eab060e4
@@ -34,12 +37,13 @@ def _eigen(g, symbols):
     return pd.Series(c / np.linalg.norm(c), names).reindex(symbols).fillna(0.).to_numpy()
 
 # %% ../../nbs/30_graph/centrality.ipynb #d18aa73a
-CENTRALITIES = dict(
-    degree=lambda g, s: np.array([g.degree[k] for k in s], float),
-    strength=lambda g, s: np.array([g.degree(k, 'weight') for k in s], float),
-    eigenvector=_eigen,
-    pagerank=lambda g, s: pd.Series(nx.pagerank(g, .85, weight='weight', max_iter=2000, tol=1e-10)).reindex(s).to_numpy(),
-    betweenness=lambda g, s: pd.Series(nx.betweenness_centrality(g, weight='length')).reindex(s).to_numpy())
+def _degree(g, s): return np.array([g.degree[k] for k in s], float)
+def _strength(g, s): return np.array([g.degree(k, 'weight') for k in s], float)
+def _in_order(found, s): return pd.Series(found).reindex(s).to_numpy()
+def _pagerank(g, s): return _in_order(nx.pagerank(g, .85, weight='weight', max_iter=2000, tol=1e-10), s)
+def _betweenness(g, s): return _in_order(nx.betweenness_centrality(g, weight='length'), s)
+CENTRALITIES = dict(degree=_degree, strength=_strength, eigenvector=_eigen, pagerank=_pagerank,
+                    betweenness=_betweenness)
 
 # %% ../../nbs/30_graph/centrality.ipynb #794e1a27
 def centralities(
@@ -74,7 +78,9 @@ def graph_changes(
     rows: pd.DatetimeIndex, # (R,) dates to look at
     sectors: pd.Series | None = None, # symbol -> sector
     lookback=None, weight: str = '', # as in `edges_on`
-) -> pd.DataFrame: # (R, 8) columns edges new gone kept strength parts clustering same_sector; kept and same_sector NaN where undefined
+    # (R, 8) columns edges new gone kept strength parts clustering same_sector; kept and same_sector NaN where
+    # undefined
+) -> pd.DataFrame:
     "How the graph moved from each date to the next"
     s = dict(zip(e.symbols, known_sectors(sectors if sectors is not None else pd.Series(dtype=object), e.symbols)))
     out, before = [], None
@@ -89,6 +95,7 @@ def graph_changes(
 def _change(g, ties, before, first, sector):
     known = [sector[a] == sector[b] for a, b in ties if sector[a] is not None and sector[b] is not None]
     union, w = ties | before, [v for *_, v in g.edges(data='weight')]
-    return dict(edges=len(ties), new=len(ties - before), gone=len(before - ties), kept=np.nan if first or not union else len(ties & before) / len(union),
-                strength=float(np.mean(w)) if w else np.nan, parts=nx.number_connected_components(g), clustering=nx.average_clustering(g),
-                same_sector=float(np.mean(known)) if known else np.nan)
+    return dict(edges=len(ties), new=len(ties - before), gone=len(before - ties),
+                kept=np.nan if first or not union else len(ties & before) / len(union),
+                strength=float(np.mean(w)) if w else np.nan, parts=nx.number_connected_components(g),
+                clustering=nx.average_clustering(g), same_sector=float(np.mean(known)) if known else np.nan)

@@ -16,18 +16,25 @@ def mention_table(
     items: pd.DataFrame, # columns known and symbols (lists), or item, known and symbol: one row a mention
 ) -> pd.DataFrame: # columns item (text), known (UTC, no mark), symbol; sorted by known, item, symbol
     "Mentions, one row each; `BadData` on rows without a time or a name"
-    if not isinstance(items, pd.DataFrame): raise BadData(f'items: got {type(items).__name__}. Pass a frame with known and symbols.')
+    if not isinstance(items, pd.DataFrame):
+        raise BadData(f'items: got {type(items).__name__}. Pass a frame with known and symbols.')
     have = set(items.columns)
     if {'known', 'symbols'} <= have:
-        m = items.assign(item=items['item'] if 'item' in have else np.arange(len(items)), symbol=items['symbols'].map(list))
+        m = items.assign(item=items['item'] if 'item' in have else np.arange(len(items)),
+                         symbol=items['symbols'].map(list))
         m = m[m['symbol'].map(len) > 0].explode('symbol')
     elif {'item', 'known', 'symbol'} <= have: m = items
-    else: raise BadData(f"items: columns {', '.join(map(str, items.columns[:6]))}. Wanted known and symbols, or item, known and symbol.")
+    else:
+        raise BadData(f"items: columns {', '.join(map(str, items.columns[:6]))}. "
+                      "Wanted known and symbols, or item, known and symbol.")
     known = pd.DatetimeIndex(m['known'])
-    if known.hasnans or m[['item', 'symbol']].isna().any(axis=None): raise BadData('items: a mention has no time, item or symbol. Set such rows aside.')
+    if known.hasnans or m[['item', 'symbol']].isna().any(axis=None):
+        raise BadData('items: a mention has no time, item or symbol. Set such rows aside.')
     known = known if known.tz is None else known.tz_convert('UTC').tz_localize(None)
-    m = pd.DataFrame({'item': m['item'].astype(str).to_numpy(), 'known': known, 'symbol': m['symbol'].astype(str).to_numpy()})
-    return m.sort_values(['known', 'item', 'symbol'], ignore_index=True).drop_duplicates(['item', 'symbol'], ignore_index=True)
+    m = pd.DataFrame({'item': m['item'].astype(str).to_numpy(), 'known': known,
+                      'symbol': m['symbol'].astype(str).to_numpy()})
+    return m.sort_values(['known', 'item', 'symbol'], ignore_index=True).drop_duplicates(
+        ['item', 'symbol'], ignore_index=True)
 
 # %% ../../nbs/30_graph/co_mention.ipynb #09867fd8
 def item_pairs(
@@ -36,15 +43,18 @@ def item_pairs(
 ) -> pd.DataFrame: # columns item, known, a, b (names, a < b), share; sorted by known, item, a, b
     "Every pair of names that one item has put together, when it did"
     m = m[m['item'].duplicated(keep=False)].sort_values(['item', 'known', 'symbol'])
-    (item, name), known, rows, start = (m[k].to_numpy(dtype=object) for k in ('item', 'symbol')), m['known'].to_numpy(), [], 0
+    (item, name), known, rows, start = ((m[k].to_numpy(dtype=object) for k in ('item', 'symbol')),
+                                        m['known'].to_numpy(), [], 0)
     for end in np.flatnonzero(np.r_[item[1:] != item[:-1], [True] * min(len(item), 1)]) + 1:
         when, names = known[start:end], name[start:end]
         for i in range(1, len(when)):
             n = int(np.searchsorted(when, when[i], side='right'))
-            if n <= most: rows += [(item[start], when[i], min(a, names[i]), max(a, names[i]), 1 / (n - 1)) for a in names[:i]]
+            if n <= most:
+                rows += [(item[start], when[i], min(a, names[i]), max(a, names[i]), 1 / (n - 1)) for a in names[:i]]
         start = end
     p = pd.DataFrame(rows, columns=['item', 'known', 'a', 'b', 'share'])
-    return p.astype({'known': m['known'].dtype, 'share': float}).sort_values(['known', 'item', 'a', 'b'], ignore_index=True)
+    return p.astype({'known': m['known'].dtype, 'share': float}).sort_values(
+        ['known', 'item', 'a', 'b'], ignore_index=True)
 
 # %% ../../nbs/30_graph/co_mention.ipynb #23e6a857
 @numba.njit(cache=True)
@@ -75,13 +85,15 @@ def co_mention_events(
 ) -> Events: # fields share and strength, both above 0; both ways
     "Pairs named by one item, from the first row that can have read it"
     whole_number('co_mention_events', 'most', most, 2)
-    if not pd.Timedelta(halflife) > pd.Timedelta(0): raise BadParams(f'co_mention_events: halflife={halflife!r}. Pass a time above 0, such as 30D.')
+    if not pd.Timedelta(halflife) > pd.Timedelta(0):
+        raise BadParams(f'co_mention_events: halflife={halflife!r}. Pass a time above 0, such as 30D.')
     at = {s: i for i, s in enumerate(symbols)}
     p = item_pairs(mention_table(items), most)
     p = p[p['a'].isin(at) & p['b'].isin(at)]
     code, seen = pd.factorize(p['a'] + '\x1f' + p['b'])
     when = pd.DatetimeIndex(p['known']).as_unit('ns').asi8
-    strength = fading_sum(code.astype(np.int64), when, p['share'].to_numpy(float), len(seen), float(pd.Timedelta(halflife).as_unit('ns').value))
+    strength = fading_sum(code.astype(np.int64), when, p['share'].to_numpy(float), len(seen),
+                          float(pd.Timedelta(halflife).as_unit('ns').value))
     t = visible_from(p['known'], close, delay, 'co_mention_events')
     a, b = (p[k].map(at).to_numpy(dtype=np.int64) for k in 'ab')
     msg = np.c_[p['share'], strength]

@@ -27,15 +27,17 @@ def clean_facts(
     value = pd.to_numeric(x['value'], errors='coerce').astype(float)
     x = x.assign(end=end, filed=filed, value=value)
     key, reason = FACT[:4], pd.Series('', x.index)
-    for bad, why in ((x['symbol'].isna() | x['metric'].isna(), 'no symbol or metric'), (end.isna(), 'no end date'), (filed.isna(), 'no filed date'),
-                     (~np.isfinite(value), 'value is not a number'), (end > filed, 'end after filed')):
+    for bad, why in ((x['symbol'].isna() | x['metric'].isna(), 'no symbol or metric'), (end.isna(), 'no end date'),
+                     (filed.isna(), 'no filed date'), (~np.isfinite(value), 'value is not a number'),
+                     (end > filed, 'end after filed')):
         reason = reason.mask((reason == '') & bad, why)
     good = x[reason == '']
     two = good[good.duplicated(key, keep=False)].groupby(key)['value'].transform('nunique') > 1
     reason[two[two].index] = 'filed twice, values differ'
     reason[good.index[good.duplicated(FACT) & ~two.reindex(good.index, fill_value=False)]] = 'filed twice, same value'
     bad = raw[FACT].reset_index(drop=True).assign(reason=reason)[reason != '']
-    return x[reason == ''].sort_values(['filed', 'symbol', 'metric', 'end'], ignore_index=True), bad.reset_index(drop=True)
+    return (x[reason == ''].sort_values(['filed', 'symbol', 'metric', 'end'], ignore_index=True),
+            bad.reset_index(drop=True))
 
 # %% ../../nbs/30_graph/fundamentals.ipynb #1f54bbd8
 def _columns(raw):
@@ -51,7 +53,8 @@ def check_facts(
     good, bad = clean_facts(facts)
     if len(bad):
         b = bad.iloc[0]
-        raise BadData(f"facts: {b['symbol']} {b['metric']}: {b['reason']} (end {b['end']}, filed {b['filed']}; {len(bad)} such rows). Use clean_facts and keep its quarantine.")
+        raise BadData(f"facts: {b['symbol']} {b['metric']}: {b['reason']} (end {b['end']}, filed {b['filed']}; "
+                      f"{len(bad)} such rows). Use clean_facts and keep its quarantine.")
     return good
 
 # %% ../../nbs/30_graph/fundamentals.ipynb #0917468a
@@ -67,7 +70,8 @@ class Books:
         self.known = visible_from(f['filed'], None, delay, 'facts')
         order = np.lexsort((pd.DatetimeIndex(f['filed']).asi8, self.known))
         self.known, f = self.known[order], f.iloc[order]
-        self.row, self.col = f['symbol'].map({s: i for i, s in enumerate(symbols)}).to_numpy(int), f['metric'].map({m: i for i, m in enumerate(metrics)}).to_numpy(int)
+        self.row, self.col = (f['symbol'].map({s: i for i, s in enumerate(symbols)}).to_numpy(int),
+                              f['metric'].map({m: i for i, m in enumerate(metrics)}).to_numpy(int))
         self.ends, self.values, self.at = pd.DatetimeIndex(f['end']).as_unit('ns').asi8, f['value'].to_numpy(float), 0
         shape = (len(tuple(symbols)), len(tuple(metrics)))
         self.value, self.end = np.full(shape, np.nan), np.full(shape, np.iinfo(np.int64).min)
@@ -118,7 +122,8 @@ def _ratios(metrics, value, end, names):
     out = np.full((len(value), len(metrics)), np.nan)
     for k, m in enumerate(metrics.values()):
         a, b = (names.index(x) for x in (m if isinstance(m, tuple) else (m, m)))
-        with np.errstate(all='ignore'): ratio = np.where((value[:, b] > 0) & (end[:, a] == end[:, b]), value[:, a] / value[:, b], np.nan)
+        with np.errstate(all='ignore'):
+            ratio = np.where((value[:, b] > 0) & (end[:, a] == end[:, b]), value[:, a] / value[:, b], np.nan)
         out[:, k] = ratio if isinstance(m, tuple) else value[:, a]
     return out
 
@@ -127,7 +132,9 @@ def _metrics(metrics, facts):
     if metrics is None: metrics = sorted(facts['metric'].unique())
     metrics = dict(metrics) if isinstance(metrics, dict) else {m: m for m in metrics}
     odd = [m for m in metrics.values() if not (isinstance(m, str) or (isinstance(m, tuple) and len(m) == 2))]
-    if not metrics or odd: raise BadParams(f"common_fundamentals: metric {odd[0] if odd else None!r}. Name a metric, or a pair (numerator, denominator).")
+    if not metrics or odd:
+        raise BadParams(f"common_fundamentals: metric {odd[0] if odd else None!r}. "
+                        "Name a metric, or a pair (numerator, denominator).")
     return metrics, list(dict.fromkeys(x for m in metrics.values() for x in (m if isinstance(m, tuple) else (m,))))
 
 # %% ../../nbs/30_graph/fundamentals.ipynb #e2856e49

@@ -22,7 +22,8 @@ def peer_events(
     top: int = 10, # peers kept a node
     every: int = 5, # rows between refreshes
 ) -> Events: # fields corr and abs_corr
-    "Trailing correlation between names of one group, as dated edges; `LookAhead` when the map became known after the last row"
+    """Trailing correlation between names of one group, as dated edges;
+    `LookAhead` when the map became known after the last row"""
     syms = symbols_of(bars)
     if not assume_static: refuse_future(np.array([as_instant(asof)]), bars.index, 'peers: this map')
     of = pd.Series(known_sectors(groups, syms), syms, dtype=object)

@@ -22,8 +22,10 @@ def typed(
 ) -> Events: # the same events with a last column is_<name> = 1
     "Mark all events as one relation type; `BadParams` when they carry a type already"
     have = [f for f in e.fields if f.startswith(TYPE)]
-    if not isinstance(name, str) or not name.isidentifier(): raise BadParams(f'typed: name={name!r}. Use letters, digits and _, such as supplier.')
-    if have: raise BadParams(f'typed: the events are typed already ({have[0]}). Type each relation once, before merging.')
+    if not isinstance(name, str) or not name.isidentifier():
+        raise BadParams(f'typed: name={name!r}. Use letters, digits and _, such as supplier.')
+    if have:
+        raise BadParams(f'typed: the events are typed already ({have[0]}). Type each relation once, before merging.')
     return Events(e.src, e.dst, e.t, np.c_[e.msg, np.ones(len(e), np.float32)], e.symbols, e.fields + (TYPE + name,))
 
 # %% ../../nbs/30_graph/relations.ipynb #2851e772
@@ -46,7 +48,8 @@ def of_type(
 ) -> Events: # the same fields
     "The events of one relation; `BadParams` lists the types there are"
     names, kind = relation_types(e)
-    if name not in names: raise BadParams(f"of_type: no type {name!r}, the events have {', '.join(names)}. Pick one of them.")
+    if name not in names:
+        raise BadParams(f"of_type: no type {name!r}, the events have {', '.join(names)}. Pick one of them.")
     return take(e, kind == names.index(name))
 
 # %% ../../nbs/30_graph/relations.ipynb #2767427a
@@ -67,19 +70,29 @@ def pair_table(
     relation: str = '', # type of all pairs, where it has no column relation; '' = untyped
 ) -> pd.DataFrame: # columns src dst (positions), relation, weight, known (int64 instants)
     "A checked list of pairs; `BadData` names the first pair that cannot be an edge"
-    if not isinstance(pairs, pd.DataFrame) or not {'src', 'dst'} <= set(pairs.columns): raise BadData('pairs: no columns src and dst. Pass a frame of names.')
-    if ('asof' in pairs) == (asof is not None): raise BadParams('pairs: give the date once, as a column asof or as the argument asof.')
+    if not isinstance(pairs, pd.DataFrame) or not {'src', 'dst'} <= set(pairs.columns):
+        raise BadData('pairs: no columns src and dst. Pass a frame of names.')
+    if ('asof' in pairs) == (asof is not None):
+        raise BadParams('pairs: give the date once, as a column asof or as the argument asof.')
     at = {s: i for i, s in enumerate(symbols)}
     odd = [s for s in pd.concat([pairs['src'], pairs['dst']]).unique() if s not in at]
-    if odd: raise BadData(f'pairs: {odd[0]!r} is not among the {len(at)} symbols ({len(odd)} such names). Drop these pairs first.')
-    days = pd.DatetimeIndex(pd.to_datetime(pairs['asof'])) if 'asof' in pairs else pd.DatetimeIndex([pd.Timestamp(asof)] * len(pairs))
-    if days.hasnans or days.tz is not None: raise BadData(f'pairs: {int(days.isna().sum())} pairs have no naive as-of date. Date them, or drop them.')
-    kinds = pairs['relation'].astype(str).to_numpy() if 'relation' in pairs else np.full(len(pairs), relation, dtype=object)
+    if odd:
+        raise BadData(f'pairs: {odd[0]!r} is not among the {len(at)} symbols ({len(odd)} such names). '
+                      'Drop these pairs first.')
+    days = (pd.DatetimeIndex(pd.to_datetime(pairs['asof'])) if 'asof' in pairs
+            else pd.DatetimeIndex([pd.Timestamp(asof)] * len(pairs)))
+    if days.hasnans or days.tz is not None:
+        raise BadData(f'pairs: {int(days.isna().sum())} pairs have no naive as-of date. Date them, or drop them.')
+    kinds = (pairs['relation'].astype(str).to_numpy() if 'relation' in pairs
+             else np.full(len(pairs), relation, dtype=object))
     weight = pairs['weight'].to_numpy(float) if 'weight' in pairs else np.ones(len(pairs))
-    p = pd.DataFrame(dict(src=pairs['src'].map(at).to_numpy(), dst=pairs['dst'].map(at).to_numpy(), relation=kinds, weight=weight, known=instants(days)))
+    p = pd.DataFrame(dict(src=pairs['src'].map(at).to_numpy(), dst=pairs['dst'].map(at).to_numpy(), relation=kinds,
+                          weight=weight, known=instants(days)))
     loop = np.flatnonzero(p['src'] == p['dst'])
     if len(loop): raise BadData(f"pairs: row {loop[0]} joins {pairs['src'].iloc[loop[0]]} to itself. Drop it.")
-    if not np.isfinite(weight).all(): raise BadData(f'pairs: row {np.flatnonzero(~np.isfinite(weight))[0]} has no finite weight. Drop pairs whose weight is not known.')
+    if not np.isfinite(weight).all():
+        raise BadData(f'pairs: row {np.flatnonzero(~np.isfinite(weight))[0]} has no finite weight. '
+                      'Drop pairs whose weight is not known.')
     return p
 
 # %% ../../nbs/30_graph/relations.ipynb #f13c6a43
@@ -106,8 +119,10 @@ def static_events(
     relation: str = '', # type of all pairs, where it has no column relation; '' = untyped
     both: bool = True, # every pair informs both ways
     every: int = 0, # rows between repetitions; 0 = once
-    assume_static: bool = False, # True uses the list from the first row on, before it was known: a caveat for the report
-    relations: tuple = (), # all types there may be; () = those in the list, and a type that first appears tomorrow then adds a field
+    # True uses the list from the first row on, before it was known: a caveat for the report
+    assume_static: bool = False,
+    # all types there may be; () = those in the list, and a type that first appears tomorrow then adds a field
+    relations: tuple = (),
 ) -> Events: # fields weight and is_<relation> for each relation, by name
     "A user's list of relations as dated edges; `LookAhead` when no pair was known by the last row"
     t = row_instants(index, 'pairs')
@@ -123,7 +138,8 @@ def static_events(
     if odd: raise BadData(f"pairs: relation {odd[0]!r} is not among {', '.join(kinds)}. Name all types in relations.")
     msg = np.c_[p['weight'], *[(p['relation'] == k).to_numpy(float) for k in kinds]].repeat(n, axis=0)
     when = np.concatenate([t[:0], *(stamps[k] for k in p['known'])])
-    return make_events(p['src'].to_numpy().repeat(n), p['dst'].to_numpy().repeat(n), when, msg, symbols, ['weight', *(TYPE + k for k in kinds)])
+    return make_events(p['src'].to_numpy().repeat(n), p['dst'].to_numpy().repeat(n), when, msg, symbols,
+                       ['weight', *(TYPE + k for k in kinds)])
 
 # %% ../../nbs/30_graph/relations.ipynb #e364f54a
 def row_instants(index, who):
@@ -142,7 +158,8 @@ def refuse_future(
 ):
     "Raise `LookAhead` when the earliest knowledge is later than the last row"
     if len(known) and known.min() > instants(index)[-1]:
-        raise LookAhead(f'{what} was known on {pd.Timestamp(int(known.min())):%Y-%m-%d}, the last row is {index[-1]:%Y-%m-%d}: no row may use it. '
+        raise LookAhead(f'{what} was known on {pd.Timestamp(int(known.min())):%Y-%m-%d}, '
+                        f'the last row is {index[-1]:%Y-%m-%d}: no row may use it. '
                         'Find an older one, or accept the flaw with assume_static=True.')
 
 # %% ../../nbs/30_graph/relations.ipynb #796a21f4
@@ -152,17 +169,22 @@ def dated_map(
 ) -> pd.DataFrame: # columns symbol, group (None = not known) and known (int64 instants), sorted by known
     "A sector or industry map with its dates; `BadData` on two groups of one symbol on one date"
     if isinstance(groups, pd.Series):
-        if asof is None: raise BadParams('groups: a Series has no dates. Pass asof, the date at whose close the map was known.')
+        if asof is None:
+            raise BadParams('groups: a Series has no dates. Pass asof, the date at whose close the map was known.')
         groups = pd.DataFrame({'symbol': groups.index, 'group': groups.to_numpy(), 'asof': pd.Timestamp(asof)})
     elif asof is not None: raise BadParams('groups: the frame has its own dates. Leave asof out.')
     if not isinstance(groups, pd.DataFrame) or not {'symbol', 'group', 'asof'} <= set(groups.columns):
         raise BadData('groups: wanted a Series, or a frame with columns symbol, group and asof.')
     days = pd.DatetimeIndex(pd.to_datetime(groups['asof']))
-    if days.hasnans or days.tz is not None: raise BadData(f'groups: {int(days.isna().sum())} rows have no naive as-of date. Date them, or drop them.')
+    if days.hasnans or days.tz is not None:
+        raise BadData(f'groups: {int(days.isna().sum())} rows have no naive as-of date. Date them, or drop them.')
     rows = pd.RangeIndex(len(groups))
-    d = pd.DataFrame({'symbol': groups['symbol'].to_numpy(), 'group': known_sectors(pd.Series(groups['group'].to_numpy(), rows), rows), 'known': instants(days)})
+    d = pd.DataFrame({'symbol': groups['symbol'].to_numpy(),
+                      'group': known_sectors(pd.Series(groups['group'].to_numpy(), rows), rows),
+                      'known': instants(days)})
     two = d[d.duplicated(['symbol', 'known'])]
-    if len(two): raise BadData(f"groups: {two['symbol'].iloc[0]} has two groups on one date. Keep one row a symbol and date.")
+    if len(two):
+        raise BadData(f"groups: {two['symbol'].iloc[0]} has two groups on one date. Keep one row a symbol and date.")
     return d.sort_values('known', kind='stable', ignore_index=True)
 
 # %% ../../nbs/30_graph/relations.ipynb #8bff77d1
@@ -205,7 +227,8 @@ def group_events(
     asof=None, # date at whose close the Series was known
     relation: str = 'sector', # name of the type: sector, industry, ...
     every: int = 0, # rows between repetitions of the whole map; 0 = changes only
-    assume_static: bool = False, # True uses the newest map from the first row on, before it was known: a caveat for the report
+    # True uses the newest map from the first row on, before it was known: a caveat for the report
+    assume_static: bool = False,
 ) -> Events: # field is_<relation>, always 1
     "Pairs of one group, both ways, from the date they were known; `LookAhead` when none was known by the last row"
     t, d = row_instants(index, 'groups'), dated_map(groups, asof)
@@ -236,7 +259,9 @@ def typed_by_group(
 ) -> Events: # types is_same_<name>, is_other_<name>, is_unknown_<name>, as known at each event's time
     "Events typed by whether both ends share a group; `BadParams` when they carry a type already"
     have = [f for f in e.fields if f.startswith(TYPE)]
-    if have: raise BadParams(f'typed_by_group: the events are typed already ({have[0]}). Type each relation once, before merging.')
+    if have:
+        raise BadParams(f'typed_by_group: the events are typed already ({have[0]}). '
+                        'Type each relation once, before merging.')
     d, mark = dated_map(groups, asof), np.zeros((len(e), 3), np.float32)
     if assume_static: d = d.assign(known=np.iinfo(np.int64).min).drop_duplicates('symbol', keep='last')
     edges = np.unique(d['known'].to_numpy())
@@ -247,4 +272,5 @@ def typed_by_group(
         a, b = g[e.src[at]], g[e.dst[at]]
         kind = np.where((a == None) | (b == None), 2, np.where(a == b, 0, 1))
         mark[at, kind] = 1
-    return Events(e.src, e.dst, e.t, np.c_[e.msg, mark], e.symbols, e.fields + tuple(f'{TYPE}{k}_{name}' for k in ('same', 'other', 'unknown')))
+    return Events(e.src, e.dst, e.t, np.c_[e.msg, mark], e.symbols,
+                  e.fields + tuple(f'{TYPE}{k}_{name}' for k in ('same', 'other', 'unknown')))

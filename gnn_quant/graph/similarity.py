@@ -96,9 +96,11 @@ def window_setup(
     whole_number(who, 'every', every, 1)
     check_bars(bars, who, min_known=0)
     first = window + before
-    if len(bars) <= first: raise BadData(f'{who}: {len(bars)} rows hold no window of {first} returns. Load more rows, or shorten window.')
+    if len(bars) <= first:
+        raise BadData(f'{who}: {len(bars)} rows hold no window of {first} returns. Load more rows, or shorten window.')
     syms = symbols_of(bars)
-    return np.ascontiguousarray(returns(bars), dtype=float), syms, np.argsort(np.argsort(syms)), np.arange(first, len(bars), every), instants(bars.index)
+    return (np.ascontiguousarray(returns(bars), dtype=float), syms, np.argsort(np.argsort(syms)),
+            np.arange(first, len(bars), every), instants(bars.index))
 
 # %% ../../nbs/30_graph/similarity.ipynb #99fa2b98
 def dated_edges(
@@ -129,13 +131,17 @@ def similarity_events(
 ) -> Events: # fields corr and abs_corr, for 'partial' partial and abs_partial
     "Trailing similarity as dated edges; `BadData` when no row has a full window"
     who = 'similarity_events'
-    if kind not in CORRELATION_KINDS: raise BadParams(f"{who}: kind={kind!r}. Use one of {', '.join(CORRELATION_KINDS)}.")
+    if kind not in CORRELATION_KINDS:
+        raise BadParams(f"{who}: kind={kind!r}. Use one of {', '.join(CORRELATION_KINDS)}.")
     check_keep(who, keep, top, min_abs, most)
-    if not 0 <= shrink <= 1 or (shrink and kind != 'partial'): raise BadParams(f"{who}: shrink={shrink!r} with kind={kind!r}. Give kind='partial' a share from 0 to 1.")
-    if halflife and kind == 'partial': raise BadParams(f"{who}: halflife={halflife} with kind='partial', whose rows weigh the same. Leave it out.")
+    if not 0 <= shrink <= 1 or (shrink and kind != 'partial'):
+        raise BadParams(f"{who}: shrink={shrink!r} with kind={kind!r}. Give kind='partial' a share from 0 to 1.")
+    if halflife and kind == 'partial':
+        raise BadParams(f"{who}: halflife={halflife} with kind='partial', whose rows weigh the same. Leave it out.")
     if keep == 'top' and kind != 'partial': return correlation_events(bars, window, top, every, kind, halflife, min_abs)
     r, syms, names, rows, t = window_setup(who, bars, window, every)
-    r, w, parts = np.ascontiguousarray(r[:, np.argsort(names)]), None if kind == 'partial' else window_weights(window, kind, halflife), []
+    r, w, parts = (np.ascontiguousarray(r[:, np.argsort(names)]),
+                   None if kind == 'partial' else window_weights(window, kind, halflife), [])
     for i in rows:
         win = r[i - window + 1:i + 1]
         c = (partial_corr(win, float(shrink)) if w is None else weighted_corr(win, w))[np.ix_(names, names)]
@@ -168,7 +174,9 @@ def lagged_corr(
 def lead_lag(
     r, # (W + L, N) float64 returns, oldest first; NaN = not known
     w, # (W,) float64 weights that sum to one
-): # ((N, N) strongest lagged correlation, NaN where the other direction is as strong or nothing is known; (N, N) int64 its lag)
+    # ((N, N) strongest lagged correlation, NaN where the other direction is as strong or nothing is known; (N, N)
+    # int64 its lag)
+):
     "Net leaders of every symbol over the lags 1 to L; row = follower"
     n = r.shape[1]
     best, lag, out = np.full((n, n), np.nan), np.zeros((n, n), np.int64), np.full((n, n), np.nan)
@@ -176,7 +184,8 @@ def lead_lag(
         c = lagged_corr(r, w, l)
         for j in range(n):
             for i in range(n):
-                if abs(c[j, i]) > abs(best[j, i]) or (np.isnan(best[j, i]) and not np.isnan(c[j, i])): best[j, i], lag[j, i] = c[j, i], l
+                if abs(c[j, i]) > abs(best[j, i]) or (np.isnan(best[j, i]) and not np.isnan(c[j, i])):
+                    best[j, i], lag[j, i] = c[j, i], l
     for j in range(n):
         for i in range(n):
             if abs(best[j, i]) > abs(best[i, j]): out[j, i] = best[j, i]

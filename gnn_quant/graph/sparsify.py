@@ -40,7 +40,8 @@ def spanning_tree(
         pick = -1
         for v in range(n):
             if inside[v] or np.isnan(s[at[v], at[best[v]]]): continue
-            if pick < 0 or _before(s[at[v], at[best[v]]], v, best[v], s[at[pick], at[best[pick]]], pick, best[pick]): pick = v
+            if pick < 0 or _before(s[at[v], at[best[v]]], v, best[v], s[at[pick], at[best[pick]]], pick, best[pick]):
+                pick = v
         if pick < 0: break
         inside[pick] = True
         pairs[made, 0], pairs[made, 1] = at[best[pick]], at[pick]
@@ -65,7 +66,9 @@ def planar_graph(
 ) -> np.ndarray: # (M, 2) int64 pairs, most similar first; M = 3 (n - 2) for n known symbols, n > 2
     "Planar maximally filtered graph, exact; `BadParams` on more symbols than `most`, `MissingExtra` without networkx"
     n = int((~np.isnan(np.diag(s))).sum())
-    if n > most: raise BadParams(f"pmfg: {n} symbols, at most {most}: every pair costs a planarity test. Use keep='tmfg', or raise most and wait.")
+    if n > most:
+        raise BadParams(f"pmfg: {n} symbols, at most {most}: every pair costs a planarity test. "
+                        "Use keep='tmfg', or raise most and wait.")
     nx = need('networkx', 'graph')
     g, piece, kept = nx.Graph(), np.arange(len(s)), []
     for a, b in _ranked(s).tolist():
@@ -111,7 +114,8 @@ def _first_four(s):
 @numba.njit(cache=True)
 def _triangulate(s):
     n = len(s)
-    pairs, tri, best, gain = np.empty((3 * n - 6, 2), np.int64), np.empty((2 * n - 4, 3), np.int64), np.empty(2 * n - 4, np.int64), np.empty(2 * n - 4)
+    pairs, tri, best, gain = (np.empty((3 * n - 6, 2), np.int64), np.empty((2 * n - 4, 3), np.int64),
+                              np.empty(2 * n - 4, np.int64), np.empty(2 * n - 4))
     free, four, made, faces = np.ones(n, np.bool_), _first_four(s), 0, 4
     for a in range(4):
         free[four[a]] = False
@@ -167,9 +171,13 @@ def check_keep(
     if keep not in KEEP: raise BadParams(f"{who}: keep={keep!r}. Use one of {', '.join(KEEP)}.")
     whole_number(who, 'top', top, 1)
     whole_number(who, 'most', most, 3)
-    if isinstance(min_abs, bool) or not 0 <= min_abs < 1: raise BadParams(f'{who}: min_abs={min_abs!r}. Pass a similarity from 0 to below 1.')
-    if min_abs and keep not in ('top', 'threshold'): raise BadParams(f"{who}: min_abs={min_abs} with keep={keep!r}, which keeps a fixed number of edges. Use keep='threshold'.")
-    if keep == 'threshold' and not min_abs: raise BadParams(f"{who}: keep='threshold' without min_abs keeps every pair. Pass min_abs=.5, say.")
+    if isinstance(min_abs, bool) or not 0 <= min_abs < 1:
+        raise BadParams(f'{who}: min_abs={min_abs!r}. Pass a similarity from 0 to below 1.')
+    if min_abs and keep not in ('top', 'threshold'):
+        raise BadParams(f"{who}: min_abs={min_abs} with keep={keep!r}, which keeps a fixed number of edges. "
+                        "Use keep='threshold'.")
+    if keep == 'threshold' and not min_abs:
+        raise BadParams(f"{who}: keep='threshold' without min_abs keeps every pair. Pass min_abs=.5, say.")
 
 # %% ../../nbs/30_graph/sparsify.ipynb #5b42a6eb
 def _pairs(s, keep, min_abs, most):

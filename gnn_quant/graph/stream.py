@@ -27,15 +27,19 @@ def check_row(
     "One row of closes; `BadData` names the symbol and what is wrong with it"
     if isinstance(close, pd.Series) and tuple(close.index) != symbols:
         odd = sorted(set(map(str, close.index)) ^ set(symbols))[:3]
-        raise BadData(f"push: the row names other symbols ({', '.join(odd) or 'another order'}). Give every bar the symbols of the stream.")
+        raise BadData(f"push: the row names other symbols ({', '.join(odd) or 'another order'}). "
+                      "Give every bar the symbols of the stream.")
     row = np.array(close)
     if row.shape != (len(symbols),) or row.dtype.kind not in 'iuf':
-        raise BadData(f'push: closes are {row.dtype} of shape {row.shape}, wanted {len(symbols)} numbers. Unknown is NaN.')
+        raise BadData(f'push: closes are {row.dtype} of shape {row.shape}, wanted {len(symbols)} numbers. '
+                      'Unknown is NaN.')
     row = row.astype(float) if row.dtype.kind != 'f' else row
     if row.dtype not in (np.float64, np.float32) or (dtype is not None and row.dtype != dtype):
         raise BadData(f"push: closes are {row.dtype}, wanted {dtype or 'float64'}. Keep one type of number throughout.")
     bad = np.flatnonzero((row <= 0) | np.isinf(row))
-    if len(bad): raise BadData(f'push: {symbols[bad[0]]}: Close is {row[bad[0]]:g} ({len(bad)} such values). Prices are positive and finite, unknown is NaN.')
+    if len(bad):
+        raise BadData(f'push: {symbols[bad[0]]}: Close is {row[bad[0]]:g} ({len(bad)} such values). '
+                      'Prices are positive and finite, unknown is NaN.')
     return row
 
 # %% ../../nbs/30_graph/stream.ipynb #45366176
@@ -45,10 +49,12 @@ def check_stamp(
 ) -> int: # nanoseconds
     "The instant of a new row; `BadData` unless it is later than `last`"
     try: t = as_instant(stamp)
-    except (ValueError, TypeError) as e: raise BadData(f'push: {stamp!r} is no date of a row. Pass a naive date or timestamp.') from e
+    except (ValueError, TypeError) as e:
+        raise BadData(f'push: {stamp!r} is no date of a row. Pass a naive date or timestamp.') from e
     if t <= last:
         what = 'is a duplicate of' if t == last else 'is earlier than'
-        raise BadData(f'push: {pd.Timestamp(t)} {what} the last row, {pd.Timestamp(last)}. Push rows once, in the order of time.')
+        raise BadData(f'push: {pd.Timestamp(t)} {what} the last row, {pd.Timestamp(last)}. '
+                      'Push rows once, in the order of time.')
     return t
 
 # %% ../../nbs/30_graph/stream.ipynb #68e6b29c
@@ -58,7 +64,8 @@ def write_snapshot(
 ) -> str: # SHA-256 of the file
     "Keep a snapshot; replaced in one step and forced to disk"
     arrays = {k: v for k, v in snap.items() if isinstance(v, np.ndarray)}
-    head = json.dumps(plain({k: v for k, v in snap.items() if k not in arrays}, 'snapshot'), sort_keys=True, ensure_ascii=False).encode()
+    head = json.dumps(plain({k: v for k, v in snap.items() if k not in arrays}, 'snapshot'), sort_keys=True,
+                      ensure_ascii=False).encode()
     sink = io.BytesIO()
     np.savez(sink, **arrays, _head=np.frombuffer(head, np.uint8))
     data = sink.getvalue()
@@ -73,11 +80,13 @@ def read_snapshot(
     try: want, data = Path(path).read_bytes().split(b'\n', 1)
     except OSError as e: raise StoreError(f'snapshot: {path}: {e.strerror}. {todo}') from e
     except ValueError as e: raise StoreError(f'snapshot: {path}: damaged (no first line). {todo}') from e
-    if hashlib.sha256(data).hexdigest().encode() != want: raise StoreError(f'snapshot: {path}: damaged (its bytes are not those that were written). {todo}')
+    if hashlib.sha256(data).hexdigest().encode() != want:
+        raise StoreError(f'snapshot: {path}: damaged (its bytes are not those that were written). {todo}')
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as z: arrays = {k: z[k] for k in z.files}
         return json.loads(arrays.pop('_head').tobytes()) | arrays
-    except (ValueError, KeyError, zipfile.BadZipFile) as e: raise StoreError(f'snapshot: {path}: no snapshot ({e}). {todo}') from e
+    except (ValueError, KeyError, zipfile.BadZipFile) as e:
+        raise StoreError(f'snapshot: {path}: no snapshot ({e}). {todo}') from e
 
 # %% ../../nbs/30_graph/stream.ipynb #52c035ec
 class Persistent:
@@ -105,8 +114,10 @@ def same_stream(
         if a == b: continue
         if k == 'symbols':
             odd = sorted(set(a or ()) ^ set(b or ()))[:3]
-            raise CheckpointMismatch(f"snapshot: of other symbols ({', '.join(odd) or 'another order'}). Restore it into a stream over the same symbols.")
-        raise CheckpointMismatch(f'snapshot: {k}={a!r}, this stream has {k}={b!r}. Restore it into a stream with the same parameters.')
+            raise CheckpointMismatch(f"snapshot: of other symbols ({', '.join(odd) or 'another order'}). "
+                                     "Restore it into a stream over the same symbols.")
+        raise CheckpointMismatch(f'snapshot: {k}={a!r}, this stream has {k}={b!r}. '
+                                 'Restore it into a stream with the same parameters.')
 
 # %% ../../nbs/30_graph/stream.ipynb #e80a7aa8
 def check_edges(
@@ -116,11 +127,15 @@ def check_edges(
 ) -> Events: # `e` itself
     "`LookAhead` on an edge newer than the bar, `BadData` on an older one or on columns that the stream does not have"
     if len(e) and e.t[-1] > t:
-        raise LookAhead(f'stream: the builder dates an edge {pd.Timestamp(e.t[-1])}, after the bar of {pd.Timestamp(t)}. Date edges by the last row.')
+        raise LookAhead(f'stream: the builder dates an edge {pd.Timestamp(e.t[-1])}, '
+                        f'after the bar of {pd.Timestamp(t)}. Date edges by the last row.')
     if len(e) and e.t[0] < t:
-        raise BadData(f'stream: the builder dates an edge {pd.Timestamp(e.t[0])}, before the bar of {pd.Timestamp(t)}. Stream only edges of the last row; push others.')
+        raise BadData(f'stream: the builder dates an edge {pd.Timestamp(e.t[0])}, '
+                      f'before the bar of {pd.Timestamp(t)}. Stream only edges of the last row; push others.')
     odd = [f for f in e.fields if f not in fields]
-    if odd: raise BadData(f"stream: the events have a column {odd[0]}, the stream has {', '.join(fields)}. Name all of them when the stream is made.")
+    if odd:
+        raise BadData(f"stream: the events have a column {odd[0]}, the stream has {', '.join(fields)}. "
+                      "Name all of them when the stream is made.")
     return e
 
 # %% ../../nbs/30_graph/stream.ipynb #a0ef668a
@@ -138,6 +153,14 @@ def come_due(
     return merge(nothing, *([] if new is None else [new]), *due), later
 
 # %% ../../nbs/30_graph/stream.ipynb #fa1a7fe4
+def _check_later(s, events):
+    if events.symbols != s.symbols:
+        raise BadData('push_events: these events have other symbols. Build them over the symbols of the stream.')
+    check_edges(take(events, slice(0, 0)), s.last, s.fields)
+    if len(events) and events.t[0] <= s.last:
+        raise BadData(f'push_events: an event is dated {pd.Timestamp(events.t[0])}, '
+                      f'the stream is already at {pd.Timestamp(s.last)}. Date it by its arrival.')
+
 def _snapshot(s):
     closes = np.stack(s.closes) if s.closes else np.empty((0, len(s.symbols)))
     wait = merge(s.nothing, *s.waiting)
@@ -146,7 +169,8 @@ def _snapshot(s):
 
 # %% ../../nbs/30_graph/stream.ipynb #7387f1af
 def _restore(s, snap):
-    state = {k: snap.get(k) for k in ('rows', 'last', 'times', 'closes', 'waiting_src', 'waiting_dst', 'waiting_t', 'waiting_msg')}
+    state = {k: snap.get(k)
+             for k in ('rows', 'last', 'times', 'closes', 'waiting_src', 'waiting_dst', 'waiting_t', 'waiting_msg')}
     gone = [k for k, v in state.items() if v is None]
     if gone: raise CheckpointMismatch(f'snapshot: no {gone[0]}. Pass what snapshot() of a stream of bars gave.')
     same_stream(s.identity, {k: v for k, v in snap.items() if k not in state})
@@ -169,10 +193,12 @@ class BarStream(Persistent):
         self.symbols, self.fields = tuple(symbols), tuple(fields)
         self.nothing = make_events([], [], [], [], self.symbols, self.fields)
         bad = [s for s in self.symbols if not isinstance(s, str) or not s.strip()]
-        if bad or not self.symbols: raise BadData(f'stream: symbols {bad[:1] or self.symbols!r} are not names. Pass each name once, as text.')
+        if bad or not self.symbols:
+            raise BadData(f'stream: symbols {bad[:1] or self.symbols!r} are not names. Pass each name once, as text.')
         for name, v in (('depth', depth), ('every', every)): whole_number('stream', name, v, 1)
         self.depth, self.every, self.edges = depth, every, edges
-        self.identity = plain(dict(params, every=every, depth=depth, fields=self.fields, symbols=self.symbols), 'stream')
+        self.identity = plain(dict(params, every=every, depth=depth, fields=self.fields, symbols=self.symbols),
+                              'stream')
         self.rows, self.last, self.waiting = 0, int(np.iinfo(np.int64).min), []
         self.times, self.closes = deque(maxlen=depth), deque(maxlen=depth)
 
@@ -196,10 +222,7 @@ class BarStream(Persistent):
         events: Events, # of another relation, over the same symbols; all later than the last bar
     ):
         "Events to come out in their place among the bars; `BadData` when they are late, or of other columns or symbols"
-        if events.symbols != self.symbols: raise BadData('push_events: these events have other symbols. Build them over the symbols of the stream.')
-        check_edges(take(events, slice(0, 0)), self.last, self.fields)
-        if len(events) and events.t[0] <= self.last:
-            raise BadData(f'push_events: an event is dated {pd.Timestamp(events.t[0])}, the stream is already at {pd.Timestamp(self.last)}. Date it by its arrival.')
+        _check_later(self, events)
         if len(events): self.waiting.append(events)
 
     def advance(self,
@@ -237,10 +260,13 @@ class StreamingCorrelation(BarStream):
         min_abs: float = 0., # weaker correlations make no edge
         fields: tuple = (), # columns of other relations, which follow corr and abs_corr
     ):
-        for name, v, low in (('window', window, 3), ('top', top, 1), ('every', every, 1)): whole_number('StreamingCorrelation', name, v, low)
-        if not 0 <= min_abs < 1: raise BadParams(f'StreamingCorrelation: min_abs={min_abs!r}. Pass a correlation from 0 to below 1.')
+        for name, v, low in (('window', window, 3), ('top', top, 1), ('every', every, 1)):
+            whole_number('StreamingCorrelation', name, v, low)
+        if not 0 <= min_abs < 1:
+            raise BadParams(f'StreamingCorrelation: min_abs={min_abs!r}. Pass a correlation from 0 to below 1.')
         self.weights, self.top, self.min_abs = window_weights(window, kind, halflife), top, float(min_abs)
-        params = dict(builder='correlation_events', window=window, top=top, kind=kind, halflife=float(halflife), min_abs=self.min_abs)
+        params = dict(builder='correlation_events', window=window, top=top, kind=kind, halflife=float(halflife),
+                      min_abs=self.min_abs)
         super().__init__(symbols, window + 1, every, ('corr', 'abs_corr', *fields), self._correlated, params)
         self.names, self.work = np.argsort(np.argsort(list(self.symbols))), None
 
@@ -259,7 +285,8 @@ def replay(
 ) -> Events: # everything that became known on the way
     "Push every row of a frame"
     close = check_bars(bars, 'replay', min_known=0)['Close']
-    if tuple(symbols_of(bars)) != stream.symbols: raise BadData('replay: bars and stream have different symbols. Give both the same, in the same order.')
+    if tuple(symbols_of(bars)) != stream.symbols:
+        raise BadData('replay: bars and stream have different symbols. Give both the same, in the same order.')
     out = [stream.push(t, row) for t, row in zip(bars.index, close.to_numpy())]
     return merge(stream.nothing, *[e for e in out if e is not None])
 
@@ -280,4 +307,5 @@ class StreamingBuilder(BarStream):
         self.builder, self.params = builder, params
 
     def _built(self, times, closes):
-        return self.builder(pd.DataFrame(closes, index=pd.DatetimeIndex(times.view('M8[ns]')), columns=self.columns), **self.params)
+        return self.builder(
+            pd.DataFrame(closes, index=pd.DatetimeIndex(times.view('M8[ns]')), columns=self.columns), **self.params)

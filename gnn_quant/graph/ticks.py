@@ -14,7 +14,8 @@ from .stream import BarStream, Persistent, same_stream
 from ..storage.files import plain
 
 # %% ../../nbs/30_graph/ticks.ipynb #617ba1d2
-TICK_REASONS = ('', 'late: its bar is closed', 'price is not a positive number', 'no such symbol', 'no time', 'too far ahead of the open bar')
+TICK_REASONS = ('', 'late: its bar is closed', 'price is not a positive number', 'no such symbol', 'no time',
+                'too far ahead of the open bar')
 
 # %% ../../nbs/30_graph/ticks.ipynb #8b7c0760
 @numba.njit(cache=True, nogil=True)
@@ -49,27 +50,36 @@ def check_ticks(
 ) -> tuple: # (times int64, who int64, price float64)
     "Ticks of the right types; `BadData` on sizes and types, never on what a single tick says"
     times, who, price = np.asarray(times), np.asarray(who), np.asarray(price)
-    if times.dtype == who.dtype == np.int64 and price.dtype == np.float64 and times.shape == who.shape == price.shape == (len(times),): return times, who, price
+    if (times.dtype == who.dtype == np.int64 and price.dtype == np.float64
+        and times.shape == who.shape == price.shape == (len(times),)):
+        return times, who, price
     if times.ndim != 1 or not times.shape == who.shape == price.shape:
-        raise BadData(f'ticks: times {times.shape}, symbols {who.shape}, prices {price.shape}. Pass one of each a tick, all flat.')
+        raise BadData(f'ticks: times {times.shape}, symbols {who.shape}, prices {price.shape}. '
+                      'Pass one of each a tick, all flat.')
     if times.dtype.kind == 'M': times = times.astype('M8[ns]').view(np.int64)
-    odd = [(k, a.dtype) for k, a, ok in (('times', times, times.dtype == np.int64), ('symbols', who, who.dtype.kind in 'iu'), ('prices', price, price.dtype.kind in 'iuf'))
-           if len(a) and not ok]
-    if odd: raise BadData(f'ticks: {odd[0][0]} are {odd[0][1]}. Pass times as datetime64 or int64 nanoseconds, symbols as positions, prices as numbers.')
+    odd = [(k, a.dtype)
+           for k, a, ok in (('times', times, times.dtype == np.int64), ('symbols', who, who.dtype.kind in 'iu'),
+                            ('prices', price, price.dtype.kind in 'iuf')) if len(a) and not ok]
+    if odd:
+        raise BadData(f'ticks: {odd[0][0]} are {odd[0][1]}. '
+                      'Pass times as datetime64 or int64 nanoseconds, symbols as positions, prices as numbers.')
     return tuple(np.ascontiguousarray(a, dtype=d) for a, d in ((times, np.int64), (who, np.int64), (price, np.float64)))
 
 # %% ../../nbs/30_graph/ticks.ipynb #3f5f406d
 def _span(name, text):
     try: ns = pd.Timedelta(text).value
     except (ValueError, TypeError): ns = 0
-    if pd.isna(pd.Timedelta(ns)) or ns <= 0: raise BadParams(f"TickBars: {name}={text!r}. Pass a length of time such as '1min'.")
+    if pd.isna(pd.Timedelta(ns)) or ns <= 0:
+        raise BadParams(f"TickBars: {name}={text!r}. Pass a length of time such as '1min'.")
     return ns
 
 # %% ../../nbs/30_graph/ticks.ipynb #48f1d57c
 def _snapshot(b):
-    time, who, price, why = (np.array(list(a), kind) for a, kind in zip(zip(*b.aside) if b.aside else ((),) * 4, (np.int64, np.int64, float, np.int64)))
-    return dict(b.identity, start=b.start, end=b.end, close=b.close.copy(), held=b.held.copy(), price=b.price.copy(), age=b.age.copy(),
-                counts=b.counts.copy(), aside_time=time, aside_who=who, aside_price=price, aside_why=why)
+    time, who, price, why = (np.array(list(a), kind) for a, kind in zip(
+        zip(*b.aside) if b.aside else ((),) * 4, (np.int64, np.int64, float, np.int64)))
+    return dict(b.identity, start=b.start, end=b.end, close=b.close.copy(), held=b.held.copy(),
+                price=b.price.copy(), age=b.age.copy(), counts=b.counts.copy(), aside_time=time, aside_who=who,
+                aside_price=price, aside_why=why)
 
 # %% ../../nbs/30_graph/ticks.ipynb #fa989cca
 def _restore(b, snap):
@@ -95,7 +105,8 @@ class TickBars(Persistent):
         self.symbols, self.interval = tuple(symbols), _span('interval', interval)
         for name, v in (('carry', carry), ('keep', keep)): whole_number('TickBars', name, v, 0)
         self.jump, self.carry = np.iinfo(np.int64).max if jump is None else _span('jump', jump), carry
-        self.identity = plain(dict(symbols=self.symbols, interval=self.interval, carry=carry, jump=self.jump, keep=keep), 'ticks')
+        self.identity = plain(dict(symbols=self.symbols, interval=self.interval, carry=carry, jump=self.jump,
+                                   keep=keep), 'ticks')
         n, self.start, self.end = len(self.symbols), int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).min)
         self.close, self.held = np.full(n, np.nan), np.zeros(n, np.int64)
         self.price, self.age = np.full(n, np.nan), np.zeros(n, np.int64)
@@ -167,7 +178,8 @@ def resample_ticks(
     df = pd.DataFrame({'p': price, 'w': who}, index=pd.DatetimeIndex(times.view('M8[ns]'))).sort_index(kind='stable')
     last = df.groupby('w')['p'].resample(interval, label='right', closed='left', origin='epoch').last().unstack('w')
     out = last.reindex(columns=range(len(symbols))).dropna(how='all')
-    return pd.concat({'Close': (out.ffill(limit=carry) if carry else out).set_axis(list(symbols), axis=1)}, axis=1, names=['field', 'symbol']).rename_axis('date')
+    return pd.concat({'Close': (out.ffill(limit=carry) if carry else out).set_axis(list(symbols), axis=1)}, axis=1,
+                     names=['field', 'symbol']).rename_axis('date')
 
 # %% ../../nbs/30_graph/ticks.ipynb #00ccb45b
 class TickGraph(Persistent):
@@ -176,7 +188,8 @@ class TickGraph(Persistent):
         bars: TickBars,
         graph: BarStream, # over the same symbols
     ):
-        if bars.symbols != graph.symbols: raise BadData('TickGraph: bars and graph have different symbols. Give both the same, in the same order.')
+        if bars.symbols != graph.symbols:
+            raise BadData('TickGraph: bars and graph have different symbols. Give both the same, in the same order.')
         self.bars, self.graph = bars, graph
 
     def push(self,
@@ -200,7 +213,8 @@ class TickGraph(Persistent):
         return merge(*out) if out else None
 
     def snapshot(self) -> dict:
-        return {f'{k}.{name}': v for k, part in (('bars', self.bars), ('graph', self.graph)) for name, v in part.snapshot().items()}
+        return {f'{k}.{name}': v for k, part in (('bars', self.bars), ('graph', self.graph))
+                for name, v in part.snapshot().items()}
 
     def restore(self, snap: dict):
         part = lambda k: {name[len(k) + 1:]: v for name, v in snap.items() if name.startswith(k + '.')}

@@ -66,7 +66,9 @@ def as_book(
     "Arrays of a market and a book as the loop reads them; `BadData` where too few rows are traded"
     decided = np.flatnonzero(~np.isnan(w).all(1))
     rows = len(w) - 1 - decided[0] if len(decided) else 0
-    if rows < least: raise BadData(f'permutation: {rows} rows from the first decision to the last fill, wanted at least {least}. Load more bars.')
+    if rows < least:
+        raise BadData(f'permutation: {rows} rows from the first decision to the last fill, '
+                      f'wanted at least {least}. Load more bars.')
     a, n = decided[0], w.shape[1]
     now, wide = slice(a, len(w) - 1), n // 16 * 16 + 16
     own, was = _flat(w[now], wide, np.nan), _flat(_carried(w[now]), wide, np.nan)
@@ -253,7 +255,9 @@ def account_sums(
     shift: np.ndarray, # (B,) int: rows by which the weights of each draw come later
     relabel: np.ndarray, # (B,) uint64: odd draws a relabelling
     fees: Fees,
-) -> np.ndarray: # (B, 4) mean and deviation of the returns, mean costs and turnover as shares of equity; NaN for a ruined account
+    # (B, 4) mean and deviation of the returns, mean costs and turnover as shares of equity; NaN for a ruined
+    # account
+) -> np.ndarray:
     "Accounts of all draws, on all threads"
     out = np.empty((len(shift), 4))
     def part(lo, hi): _accounts(book, shift[lo:hi], relabel[lo:hi], fees, out[lo:hi])

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numba, numpy as np, torch
 from torch.autograd.function import once_differentiable
 from ..core import BadData
-from .simd import CODE, INLINE, aligned, address, copy_in, fill, fma, keep_alive, larger, load_lanes, load_part, past, store, store_part, copy_out, top, total, up, within
+from .simd import (CODE, INLINE, aligned, address, copy_in, fill, fma, keep_alive, larger,
+                                    load_lanes, load_part, past, store, store_part, copy_out, top, total, up, within)
 from .simd_nn import exp_below, matmul, totals
 
 # %% ../../nbs/04_kernels/attention.ipynb #21ec8be6
@@ -26,7 +27,8 @@ def dots(head, at, heads, near, m, width, out, step):
             s = t = u = v = S = T = U = V = fill(np.float32(0))
             for x in range(0, width, 16):
                 a, b = load_lanes(head, o + x), load_lanes(head, o + width + x)
-                c, d, e, f = load_lanes(near, p + x), load_lanes(near, p + width + x), load_lanes(near, p + 2 * width + x), load_lanes(near, p + 3 * width + x)
+                c, d, e, f = (load_lanes(near, p + x), load_lanes(near, p + width + x),
+                              load_lanes(near, p + 2 * width + x), load_lanes(near, p + 3 * width + x))
                 s, t, u, v = fma(a, c, s), fma(a, d, t), fma(a, e, u), fma(a, f, v)
                 S, T, U, V = fma(b, c, S), fma(b, d, T), fma(b, e, U), fma(b, f, V)
             totals(out, r * step + j, step, s, t, u, v, S, T, U, V)
@@ -98,7 +100,8 @@ def pad(w, blocks, rows, cols, cut, flip):
     out = np.zeros(blocks * size, np.float32)
     for b in range(blocks):
         for r in range(rows):
-            for c in range(cols): out[b * size + r * r_step + (c + gap if c >= cut else c) * c_step] = w[(b * rows + r) * cols + c]
+            for c in range(cols):
+                out[b * size + r * r_step + (c + gap if c >= cut else c) * c_step] = w[(b * rows + r) * cols + c]
     return out
 
 # %% ../../nbs/04_kernels/attention.ipynb #226ec142
@@ -120,14 +123,17 @@ def fold_query(s, first, n, q, wq, wk, own, asked, folded, step):
     for i in range(n): copy_in(q, (first + i) * s.d_query, s.d_query, own, i * dq)
     for x in range(s.heads):
         matmul(own, 0, dq, 1, n, s.d_query, wq, x * dq * dp, dp, dp, asked, x * dp, s.heads * dp, False)
-        matmul(asked, x * dp, s.heads * dp, 1, n, s.d_head, wk, x * s.d_head * width, width, width, folded, x * width, step, False)
+        matmul(asked, x * dp, s.heads * dp, 1, n, s.d_head, wk, x * s.d_head * width, width, width, folded,
+               x * width, step, False)
 
 # %% ../../nbs/04_kernels/attention.ipynb #7f31939e
 @numba.njit(**CODE)
 def forward(s, lo, hi, q, wq, wk, wv, h, nbr, tie, mask, out, a, keep):
     H, dp, dq, width, wide = s.heads, up(s.d_head), up(s.d_query), width_of(s), up(s.k)
-    q, wq, wk, wv, h, nbr, tie, mask, out, a = address(q), address(wq), address(wk), address(wv), address(h), address(nbr), address(tie), address(mask), address(out), address(a)
-    room, places = np.zeros(PART * (dq + 2 * H * (dp + width)) + (s.k + 4) * width + (H + 1) * wide + 16, np.float32), np.zeros(s.k, np.int64)
+    q, wq, wk, wv, h, nbr, tie, mask, out, a = (address(q), address(wq), address(wk), address(wv), address(h),
+                                                address(nbr), address(tie), address(mask), address(out), address(a))
+    room, places = (np.zeros(PART * (dq + 2 * H * (dp + width)) + (s.k + 4) * width + (H + 1) * wide + 16,
+                             np.float32), np.zeros(s.k, np.int64))
     own, slot = aligned(address(room)), address(places)
     asked = past(own, PART * dq)
     said = past(asked, PART * H * dp)
@@ -147,7 +153,8 @@ def forward(s, lo, hi, q, wq, wk, wv, h, nbr, tie, mask, out, a, keep):
             for r in range(H if m else 0): softmax(x, r * wide, m, wide)
             matmul(x, 0, wide, 1, H, m, near, 0, width, width, mixed, i * H * width, width, False)
             for r in range(H if keep else 0): to_slots(x, r * wide, m, s.k, slot, a, ((first + i) * H + r) * s.k)
-        for r in range(H): matmul(mixed, r * width, H * width, 1, n, width, wv, r * width * dp, dp, dp, said, r * dp, H * dp, False)
+        for r in range(H):
+            matmul(mixed, r * width, H * width, 1, n, width, wv, r * width * dp, dp, dp, said, r * dp, H * dp, False)
         for i in range(n):
             for r in range(H): copy_out(said, (i * H + r) * dp, s.d_head, out, ((first + i) * H + r) * s.d_head)
     keep_alive((room, places))
@@ -174,11 +181,17 @@ def backward_one(s, q, i, h, nbr, tie, mask, a, g_a, near, slot, x, pair, both, 
 
 # %% ../../nbs/04_kernels/attention.ipynb #1227671e
 @numba.njit(**CODE)
-def backward(s, lo, hi, q, wq, wq_, wk, wk_, wv, h, nbr, tie, mask, a, g, g_a, g_q, g_wq, g_wk, g_wv, g_tie, f, u, b, wants):
+def backward(s, lo, hi, q, wq, wq_, wk, wk_, wv, h, nbr, tie, mask, a, g, g_a, g_q, g_wq, g_wk, g_wv, g_tie, f, u,
+             b, wants):
     H, d, dp, dq, width, wide = s.heads, s.d_head, up(s.d_head), up(s.d_query), width_of(s), up(s.k)
-    q, wq, wq_, wk, wk_, wv, h, nbr, tie, mask = address(q), address(wq), address(wq_), address(wk), address(wk_), address(wv), address(h), address(nbr), address(tie), address(mask)
-    a, g, g_a, g_q, g_wq, g_wk, g_wv, g_tie, f, u, b = address(a), address(g), address(g_a), address(g_q), address(g_wq), address(g_wk), address(g_wv), address(g_tie), address(f), address(u), address(b)
-    room, places = np.zeros(PART * (2 * dq + H * (3 * dp + 4 * width)) + (s.k + 5) * width + (2 * H + 1) * wide + 16, np.float32), np.zeros(s.k, np.int64)
+    q, wq, wq_, wk, wk_, wv, h, nbr, tie, mask = (address(q), address(wq), address(wq_), address(wk), address(wk_),
+                                                  address(wv), address(h), address(nbr), address(tie),
+                                                  address(mask))
+    a, g, g_a, g_q, g_wq, g_wk, g_wv, g_tie, f, u, b = (address(a), address(g), address(g_a), address(g_q),
+                                                        address(g_wq), address(g_wk), address(g_wv), address(g_tie),
+                                                        address(f), address(u), address(b))
+    room, places = np.zeros(PART * (2 * dq + H * (3 * dp + 4 * width)) + (s.k + 5) * width + (2 * H + 1) * wide
+                            + 16, np.float32), np.zeros(s.k, np.int64)
     own, slot = aligned(address(room)), address(places)
     g_own = past(own, PART * dq)
     asked = past(g_own, PART * dq)
@@ -193,16 +206,21 @@ def backward(s, lo, hi, q, wq, wq_, wk, wk_, wv, h, nbr, tie, mask, a, g, g_a, g
         fold_query(s, first, n, q, wq, wk, own, asked, pair, 2 * H * width)
         for i in range(n):
             for r in range(H): copy_in(g, ((first + i) * H + r) * d, d, told, (i * H + r) * dp)
-        for r in range(H): matmul(told, r * dp, H * dp, 1, n, d, wv, r * d * width, width, width, pair, (H + r) * width, 2 * H * width, False)
+        for r in range(H):
+            matmul(told, r * dp, H * dp, 1, n, d, wv, r * d * width, width, width, pair, (H + r) * width,
+                   2 * H * width, False)
         for i in range(n):
             backward_one(s, first + i, i, h, nbr, tie, mask, a, g_a, near, slot, x, pair, both, g_tie, b, wants)
             for r in range(H if wants[0] else 0):
                 copy_out(pair, (2 * i * H + r) * width, s.d_state, f, ((first + i) * H + r) * s.d_state)
                 copy_out(pair, ((2 * i + 1) * H + r) * width, s.d_state, u, ((first + i) * H + r) * s.d_state)
         for r in range(H):
-            matmul(both, r * width, 2 * H * width, 1, n, width, wk_, r * width * dp, dp, dp, g_asked, r * dp, H * dp, False)
-            matmul(told, r * dp, 1, H * dp, d, n, both, (H + r) * width, 2 * H * width, width, g_wv, r * d * width, width, True)
-            matmul(asked, r * dp, 1, H * dp, d, n, both, r * width, 2 * H * width, width, g_wk, r * d * width, width, True)
+            matmul(both, r * width, 2 * H * width, 1, n, width, wk_, r * width * dp, dp, dp, g_asked, r * dp,
+                   H * dp, False)
+            matmul(told, r * dp, 1, H * dp, d, n, both, (H + r) * width, 2 * H * width, width, g_wv, r * d * width,
+                   width, True)
+            matmul(asked, r * dp, 1, H * dp, d, n, both, r * width, 2 * H * width, width, g_wk, r * d * width,
+                   width, True)
             matmul(g_asked, r * dp, 1, H * dp, d, n, own, 0, dq, dq, g_wq, r * d * dq, dq, True)
             matmul(g_asked, r * dp, H * dp, 1, n, d, wq_, r * d * dq, dq, dq, g_own, 0, dq, r > 0)
         for i in range(n): copy_out(g_own, i * dq, s.d_query, g_q, (first + i) * s.d_query)
@@ -214,7 +232,8 @@ def scatter(s, lo, hi, total_q, f, u, nbr, mask, a, b, g_h):
     "Add to the columns lo .. hi of the states' gradient"
     H, dh, n = s.heads, s.d_state, hi - lo
     width = up(n)
-    f, u, nbr, mask, a, b, g_h = address(f), address(u), address(nbr), address(mask), address(a), address(b), address(g_h)
+    f, u, nbr, mask, a, b, g_h = (address(f), address(u), address(nbr), address(mask), address(a), address(b),
+                                  address(g_h))
     room = np.zeros((2 * H + s.k) * width + 16, np.float32)
     pair = aligned(address(room))
     g_near = past(pair, 2 * H * width)
@@ -227,9 +246,12 @@ def scatter(s, lo, hi, total_q, f, u, nbr, mask, a, b, g_h):
         for j in range(s.k):
             if mask[q * s.k + j]:
                 o, one = nbr[q * s.k + j] * dh + lo, fill(np.float32(1))
-                for c in range(0, n - 15, 16): store(g_h, o + c, fma(one, load_lanes(g_near, j * width + c), load_lanes(g_h, o + c)))
+                for c in range(0, n - 15, 16):
+                    store(g_h, o + c, fma(one, load_lanes(g_near, j * width + c), load_lanes(g_h, o + c)))
                 c, rest = n // 16 * 16, n % 16
-                if rest: store_part(g_h, o + c, fma(one, load_lanes(g_near, j * width + c), load_part(g_h, o + c, rest)), rest)
+                if rest:
+                    store_part(g_h, o + c, fma(one, load_lanes(g_near, j * width + c), load_part(g_h, o + c, rest)),
+                               rest)
     keep_alive((room,))
 
 # %% ../../nbs/04_kernels/attention.ipynb #203d17c5
@@ -261,7 +283,8 @@ def cuts_of(
     jobs = min(16, -(-parts // 4))
     return np.minimum(n, PART * (np.arange(jobs + 1) * parts // max(1, jobs)))
 
-def _threads(s, n): return torch.get_num_threads() if n * s.heads * (s.k + s.d_head) * (s.d_state + s.d_tie) > 300_000 else 1
+def _threads(s, n):
+    return torch.get_num_threads() if n * s.heads * (s.k + s.d_head) * (s.d_state + s.d_tie) > 300_000 else 1
 
 # %% ../../nbs/04_kernels/attention.ipynb #1fecc303
 def _flat(x): return x.detach().contiguous().view(-1).numpy()
@@ -274,10 +297,13 @@ class FusedAttention(torch.autograd.Function):
         s = Shape(heads, d, q.shape[1], k, len(h), h.shape[1], tie.shape[2])
         q, h, nbr, tie, mask = (x.contiguous() for x in (q, h, nbr, tie, mask))
         out, a = q.new_empty(n, heads * d), q.new_empty(n if keep else 0, heads, k)
-        wq, wk, wv = (pad(_flat(w), heads, d, w.shape[1], cut, flip) for w, cut, flip in ((w_q / math.sqrt(d), 0, True), (w_k, s.d_state, False), (w_v, s.d_state, True)))
+        wq, wk, wv = (pad(_flat(w), heads, d, w.shape[1], cut, flip) for w, cut, flip in (
+            (w_q / math.sqrt(d), 0, True), (w_k, s.d_state, False), (w_v, s.d_state, True)))
         x = [_flat(t) for t in (h, nbr, tie, mask, out, a)]
         bad = max(each(lambda lo, hi: forward(s, lo, hi, _flat(q), wq, wk, wv, *x, keep), cuts_of(n), _threads(s, n)))
-        if bad >= 0: raise BadData(f'gather: a neighbour of question {bad} is not among the {len(h)} states. Mask the slot, or pass places in h.')
+        if bad >= 0:
+            raise BadData(f'gather: a neighbour of question {bad} is not among the {len(h)} states. '
+                          'Mask the slot, or pass places in h.')
         ctx.save_for_backward(q, w_q, w_k, w_v, h, nbr, tie, mask, a)
         ctx.set_materialize_grads(False)
         ctx.shape = s
@@ -287,7 +313,8 @@ class FusedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g, g_a):
         q, w_q, w_k, w_v, h, nbr, tie, mask, a = ctx.saved_tensors
-        grads = _gradients(ctx.shape, q, w_q, w_k, w_v, h, nbr, tie, mask, a, g, g_a, (ctx.needs_input_grad[4], ctx.needs_input_grad[6], g_a is not None))
+        grads = _gradients(ctx.shape, q, w_q, w_k, w_v, h, nbr, tie, mask, a, g, g_a,
+                           (ctx.needs_input_grad[4], ctx.needs_input_grad[6], g_a is not None))
         return *(x if need else None for x, need in zip(grads, ctx.needs_input_grad)), None, None, None
 
 # %% ../../nbs/04_kernels/attention.ipynb #2934f11c
@@ -301,10 +328,16 @@ def _gradients(s, q, w_q, w_k, w_v, h, nbr, tie, mask, a, g, g_a, wants):
     x = [_flat(t) for t in (h, nbr, tie, mask, a, q.new_zeros(n, H * d) if g is None else g)]
     g_q, g_tie = q.new_empty(q.shape), q.new_empty(tie.shape if wants[1] else 0)
     sums = [np.zeros((len(cuts) - 1, H * d, up(cut) + up(w.shape[1] - cut)), np.float32) for w, cut in plain]
-    f, u, b = (np.empty(size if wants[0] else 0, np.float32) for size in (n * H * s.d_state, n * H * s.d_state, n * H * s.k))
-    each(lambda lo, hi: backward(s, lo, hi, _flat(q), *wq, *wk[::-1], wv[1], *x, empty if g_a is None else _flat(g_a), _flat(g_q),
-                                 *(w[at[lo]].reshape(-1) for w in sums), _flat(g_tie), f, u, b, wants), cuts, threads)
-    g_w = [torch.from_numpy(unpad(g, cut, w.shape[1], np.float32(scale))) for g, (w, cut), scale in zip(sums, plain, (1 / root, 1, 1))]
+    f, u, b = (np.empty(size if wants[0] else 0, np.float32)
+               for size in (n * H * s.d_state, n * H * s.d_state, n * H * s.k))
+    each(lambda lo, hi: backward(s, lo, hi, _flat(q), *wq, *wk[::-1], wv[1], *x,
+                                 empty if g_a is None else _flat(g_a), _flat(g_q),
+                                 *(w[at[lo]].reshape(-1) for w in sums), _flat(g_tie), f, u, b, wants), cuts,
+         threads)
+    g_w = [torch.from_numpy(unpad(g, cut, w.shape[1], np.float32(scale)))
+           for g, (w, cut), scale in zip(sums, plain, (1 / root, 1, 1))]
     g_h = torch.zeros_like(h) if wants[0] else None
-    if wants[0]: each(lambda lo, hi: scatter(s, lo, hi, n, f, u, x[1], x[3], x[4], b, _flat(g_h)), np.unique([*range(0, s.d_state, 16), s.d_state]), threads)
+    if wants[0]:
+        each(lambda lo, hi: scatter(s, lo, hi, n, f, u, x[1], x[3], x[4], b, _flat(g_h)),
+             np.unique([*range(0, s.d_state, 16), s.d_state]), threads)
     return g_q, *g_w, g_h, None, g_tie

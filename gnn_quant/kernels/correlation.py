@@ -11,7 +11,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 import numba, numpy as np
 from ..core import BadParams
-from .simd import CODE, INLINE, LANES, address, beaten, fill, keep_alive, larger, load_lanes, lowest, ones, plus, reach, absolute, store
+from .simd import (CODE, INLINE, LANES, address, beaten, fill, keep_alive, larger, load_lanes,
+                                    lowest, ones, plus, reach, absolute, store)
 
 # %% ../../nbs/04_kernels/correlation.ipynb #f95000c8
 @numba.njit(**INLINE)
@@ -85,7 +86,9 @@ def _centre(r, w, z):
 def centred(
     r, # (W, N) float64 returns, oldest first; NaN = not known
     w, # (W,) float64 weights that sum to one
-): # ((W, N) returns without their weighted mean, times the root of the weight; (N,) weighted mean square of the returns)
+    # ((W, N) returns without their weighted mean, times the root of the weight; (N,) weighted mean square of the
+    # returns)
+):
     "A window ready for `gram`: products of its columns are weighted covariances"
     z = np.empty(r.shape)
     square = _centre(r, w, z)
@@ -130,7 +133,8 @@ def weighted_corr(
     r, # (W, N) float64 returns, oldest first; NaN = not known
     w, # (W,) float64 weights that sum to one
 ): # (N, N) correlations; NaN for a symbol with a gap in the window or without variance
-    "Correlation matrix of one window, summed in the order of time; equal to the last bit under a permutation of the symbols"
+    """Correlation matrix of one window, summed in the order of time;
+    equal to the last bit under a permutation of the symbols"""
     c = np.empty((r.shape[1], r.shape[1]))
     corr_into(r, w, np.empty(r.shape), c)
     return c
@@ -144,7 +148,8 @@ def window_weights(
     "Weights of the rows of one window"
     if kind not in ('rolling', 'ewma'): raise BadParams(f"correlation_events: kind={kind!r}. Use 'rolling' or 'ewma'.")
     if not 0 <= halflife < np.inf or (kind == 'rolling' and halflife):
-        raise BadParams(f"correlation_events: halflife={halflife} with kind={kind!r}. Give kind='ewma' a half-life above 0 rows.")
+        raise BadParams(f"correlation_events: halflife={halflife} with kind={kind!r}. "
+                        "Give kind='ewma' a half-life above 0 rows.")
     w = np.ones(window) if kind == 'rolling' else .5 ** (np.arange(window)[::-1] / (halflife or window / 4))
     return w / w.sum()
 
@@ -215,7 +220,8 @@ _wide = numba.njit(**INLINE)(_stride)
 @numba.njit(**CODE)
 def _space(n, top):
     room = -(-top // 64) * 64 + 64 + LANES
-    return np.full(LANES * _wide(n), np.nan), np.empty(room), np.empty(room, np.int64), np.empty(room), np.empty(room, np.int64)
+    return (np.full(LANES * _wide(n), np.nan), np.empty(room), np.empty(room, np.int64), np.empty(room),
+            np.empty(room, np.int64))
 
 @numba.njit(**INLINE)
 def _memory(space):
@@ -310,7 +316,8 @@ def correlation_edges(
     top, low, room = min(top, n - 1), np.nextafter(min_abs, np.inf), n * min(top, n - 1)
     most = len(rows) * room
     out = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int64), np.empty((most, 2), np.float32)
-    def part(lo, hi): return lo * room, _sweep(r, w, rows[lo:hi], t, top, names, low, *(x[lo * room:hi * room] for x in out))
+    def part(lo, hi):
+        return lo * room, _sweep(r, w, rows[lo:hi], t, top, names, low, *(x[lo * room:hi * room] for x in out))
     work = len(rows) * n * n * len(w)
     done = in_parts(part, len(rows), min(threads(), len(rows)) if work > 20_000_000 else 1)
     used = 0

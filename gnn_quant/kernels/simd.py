@@ -25,7 +25,8 @@ class Lanes(types.Type):
 
 @register_model(Lanes)
 class LanesModel(models.PrimitiveModel):
-    def __init__(self, manager, kind): super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), LANES))
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), LANES))
 
 # %% ../../nbs/04_kernels/simd.ipynb #286656b5
 class Bare(types.Type):
@@ -34,16 +35,20 @@ class Bare(types.Type):
 
 @register_model(Bare)
 class BareModel(models.PrimitiveModel):
-    def __init__(self, manager, kind): super().__init__(manager, kind, manager.lookup(kind.dtype).get_data_type().as_pointer())
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, manager.lookup(kind.dtype).get_data_type().as_pointer())
 
-def spot_of(c, b, kind, a, i): return b.gep(a if isinstance(kind, Bare) else c.make_array(kind)(c, b, value=a).data, [i])
+def spot_of(c, b, kind, a, i):
+    return b.gep(a if isinstance(kind, Bare) else c.make_array(kind)(c, b, value=a).data, [i])
 
 def is_flat(a): return isinstance(a, Bare) or isinstance(a, types.Array) and a.ndim == 1 and a.layout == 'C'
 
 @intrinsic
 def address(typing, a):
-    "The address of a flat array's memory; a place in it is read and written as in the array, and nothing looks whether it ends"
-    if isinstance(a, types.Array) and is_flat(a): return Bare(a.dtype)(a), lambda c, b, sig, x: c.make_array(sig.args[0])(c, b, value=x[0]).data
+    """The address of a flat array's memory;
+    a place in it is read and written as in the array, and nothing looks whether it ends"""
+    if isinstance(a, types.Array) and is_flat(a):
+        return Bare(a.dtype)(a), lambda c, b, sig, x: c.make_array(sig.args[0])(c, b, value=x[0]).data
 
 @intrinsic
 def past(typing, p, n):
@@ -52,9 +57,11 @@ def past(typing, p, n):
 
 @intrinsic
 def aligned(typing, p):
-    "The first place that begins a line of the cache (64 bytes), here or further on: up to sixteen numbers of 32 bits are passed over"
+    """The first place that begins a line of the cache (64 bytes), here or further on:
+    up to sixteen numbers of 32 bits are passed over"""
     def make(c, b, sig, x):
-        line = b.and_(b.add(b.ptrtoint(x[0], ir.IntType(64)), ir.Constant(ir.IntType(64), 63)), ir.Constant(ir.IntType(64), -64))
+        line = b.and_(b.add(b.ptrtoint(x[0], ir.IntType(64)), ir.Constant(ir.IntType(64), 63)),
+                      ir.Constant(ir.IntType(64), -64))
         return b.inttoptr(line, x[0].type)
     return p(p), make
 
@@ -65,7 +72,8 @@ def keep_alive(typing, arrays):
 
 # %% ../../nbs/04_kernels/simd.ipynb #e25ef751
 @intrinsic
-def _read(typing, a, i): return a.dtype(a, types.intp), lambda c, b, sig, x: c.unpack_value(b, sig.args[0].dtype, b.gep(x[0], [x[1]]))
+def _read(typing, a, i):
+    return a.dtype(a, types.intp), lambda c, b, sig, x: c.unpack_value(b, sig.args[0].dtype, b.gep(x[0], [x[1]]))
 
 @intrinsic
 def _write(typing, a, i, v):
@@ -97,14 +105,17 @@ def broadcast(b, x):
 def constant(kind, x): return ir.Constant(kind, [float(np.float32(x) if kind.element == ir.FloatType() else x)] * LANES)
 
 def instruction(b, name, kind, args, **how):
-    return b.call(b.module.declare_intrinsic(f'llvm.{name}', fnty=ir.FunctionType(kind, [a.type for a in args])), args, **how)
+    return b.call(b.module.declare_intrinsic(f'llvm.{name}', fnty=ir.FunctionType(kind, [a.type for a in args])),
+                  args, **how)
 
 # %% ../../nbs/04_kernels/simd.ipynb #c749ba44
 def place_of(c, b, kind, a, i): return b.bitcast(spot_of(c, b, kind, a, i), vector_of(kind).as_pointer())
 
 @intrinsic
 def load_lanes(typing, a, i):
-    if is_flat(a): return Lanes(a.dtype)(a, types.intp), lambda c, b, sig, x: b.load(place_of(c, b, sig.args[0], *x), align=a.dtype.bitwidth // 8)
+    if is_flat(a):
+        return (Lanes(a.dtype)(a, types.intp),
+                lambda c, b, sig, x: b.load(place_of(c, b, sig.args[0], *x), align=a.dtype.bitwidth // 8))
 
 @intrinsic
 def store(typing, a, i, v):
@@ -147,18 +158,21 @@ def total(typing, v): return v.dtype(v), lambda c, b, sig, x: _down(b, x[0], lam
 # %% ../../nbs/04_kernels/simd.ipynb #73272546
 @intrinsic
 def reach(typing, v, low):
-    return types.uint64(v, v.dtype), lambda c, b, sig, x: b.zext(b.bitcast(b.fcmp_ordered('>=', x[0], broadcast(b, x[1])), ir.IntType(LANES)), ir.IntType(64))
+    return types.uint64(v, v.dtype), lambda c, b, sig, x: b.zext(
+        b.bitcast(b.fcmp_ordered('>=', x[0], broadcast(b, x[1])), ir.IntType(LANES)), ir.IntType(64))
 
 @intrinsic
 def beaten(typing, n, v, a):
-    one = lambda b, x: b.select(b.fcmp_ordered('<', x[1], broadcast(b, x[2])), constant(x[0].type, 1.), constant(x[0].type, 0.))
+    one = lambda b, x: b.select(b.fcmp_ordered('<', x[1], broadcast(b, x[2])), constant(x[0].type, 1.),
+                                constant(x[0].type, 0.))
     return n(n, n, n.dtype), lambda c, b, sig, x: b.fadd(x[0], one(b, x))
 
 @intrinsic
 def ones(typing, x): return types.int64(types.uint64), lambda c, b, sig, x: instruction(b, 'ctpop.i64', x[0].type, x)
 
 @intrinsic
-def lowest(typing, x): return types.int64(types.uint64), lambda c, b, sig, x: b.cttz(x[0], ir.Constant(ir.IntType(1), 1))
+def lowest(typing, x):
+    return types.int64(types.uint64), lambda c, b, sig, x: b.cttz(x[0], ir.Constant(ir.IntType(1), 1))
 
 # %% ../../nbs/04_kernels/simd.ipynb #d549e51a
 def _first(b, n):
@@ -172,14 +186,16 @@ def within(typing, v, n, w): return v(v, types.intp, v), lambda c, b, sig, x: b.
 def load_part(typing, a, i, n):
     def make(c, b, sig, x):
         at, on, kind = place_of(c, b, sig.args[0], x[0], x[1]), _first(b, x[2]), vector_of(a)
-        return instruction(b, f'masked.load.{_name(a)}.p0', kind, [at, ir.Constant(I32, a.dtype.bitwidth // 8), on, constant(kind, 0.)])
+        return instruction(b, f'masked.load.{_name(a)}.p0', kind,
+                           [at, ir.Constant(I32, a.dtype.bitwidth // 8), on, constant(kind, 0.)])
     if is_flat(a): return Lanes(a.dtype)(a, types.intp, types.intp), make
 
 @intrinsic
 def store_part(typing, a, i, v, n):
     def make(c, b, sig, x):
         at, on = place_of(c, b, sig.args[0], x[0], x[1]), _first(b, x[3])
-        instruction(b, f'masked.store.{_name(a)}.p0', ir.VoidType(), [x[2], at, ir.Constant(I32, a.dtype.bitwidth // 8), on])
+        instruction(b, f'masked.store.{_name(a)}.p0', ir.VoidType(),
+                    [x[2], at, ir.Constant(I32, a.dtype.bitwidth // 8), on])
         return c.get_dummy_value()
     if is_flat(a): return types.void(a, types.intp, Lanes(a.dtype), types.intp), make
 

@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from .simd import CODE, I32, LANES, Lanes, broadcast, instruction, constant, is_flat, shuffled, place_of, spot_of, load_lanes, store, total
+from .simd import (CODE, I32, LANES, Lanes, broadcast, instruction, constant, is_flat, shuffled,
+                                    place_of, spot_of, load_lanes, store, total)
 
 # %% ../../nbs/04_kernels/simd_nn.ipynb #40d3a386
 lanes = Lanes(types.float32)
@@ -72,7 +73,9 @@ def tile_of(rows, cols):
         cells = [(r, c, cgutils.alloca_once_value(b, constant(VEC, 0.))) for r in range(rows) for c in range(cols)]
         for _, _, s in cells: b.store(constant(VEC, 0.), s)
         with cgutils.for_range(b, n) as loop:
-            right = [b.load(place_of(context, b, sig.args[5], B, b.add(go(bt, loop.index, bstep), const(LANES * c))), align=4) for c in range(cols)]
+            right = [b.load(place_of(context, b, sig.args[5], B,
+                                     b.add(go(bt, loop.index, bstep), const(LANES * c))), align=4)
+                     for c in range(cols)]
             spot = lambda r: spot_of(context, b, sig.args[0], A, go(go(at, loop.index, step), const(r), row))
             left = [broadcast(b, b.load(spot(r))) for r in range(rows)]
             for r, c, s in cells: b.store(_fma(b, left[r], right[c], b.load(s)), s)
@@ -83,7 +86,8 @@ def tile_of(rows, cols):
                 for r, c, s in cells: b.store(b.load(s), place(r, c), align=4)
         return context.get_dummy_value()
     i = types.intp
-    return intrinsic(lambda typing, a, at, row, step, n, b, bt, bstep, out, ot, ostep, add: (types.void(a, i, i, i, i, b, i, i, out, i, i, types.boolean), make))
+    return intrinsic(lambda typing, a, at, row, step, n, b, bt, bstep, out, ot, ostep, add: (
+        types.void(a, i, i, i, i, b, i, i, out, i, i, types.boolean), make))
 
 @intrinsic
 def apart(typing):

@@ -32,10 +32,13 @@ def check_ties(
 ):
     "`BadData` when a place points outside the states or the messages"
     q, k = ties.nbr.shape
-    if ties.event.shape != (q, k) or ties.age.shape != (q, k) or ties.count.shape != (q,): raise BadData(f'ties: shapes differ: nbr {ties.nbr.shape}, event {ties.event.shape}, age {ties.age.shape}, count {ties.count.shape}.')
+    if ties.event.shape != (q, k) or ties.age.shape != (q, k) or ties.count.shape != (q,):
+        raise BadData(f'ties: shapes differ: nbr {ties.nbr.shape}, event {ties.event.shape}, age {ties.age.shape}, '
+                      f'count {ties.count.shape}.')
     if q and (ties.count.min() < 0 or ties.count.max() > k): raise BadData(f'ties: a count lies outside 0 .. {k}.')
     for what, a, n in (('neighbour', ties.nbr, states), ('message', ties.event, len(ties.msg))):
-        if a.size and ties.count.any() and (a.min() < 0 or a.max() >= n): raise BadData(f'ties: {what} {a.max()}, there are {n}.')
+        if a.size and ties.count.any() and (a.min() < 0 or a.max() >= n):
+            raise BadData(f'ties: {what} {a.max()}, there are {n}.')
 
 # %% ../../nbs/46_linkpred/attention.ipynb #b4b1e0d5
 def age_attention_plain(
@@ -49,7 +52,8 @@ def age_attention_plain(
     "Attention over states, messages and encoded ages, in torch"
     to = lambda x: torch.from_numpy(x).to(f.device)
     age, mask = to(ties.age).to(f.dtype), to(ties.mask).unsqueeze(1)
-    z = torch.cat([h[to(ties.nbr)], to(ties.msg).to(f.dtype)[to(ties.event)], torch.cos(age.unsqueeze(-1) * omega + phi)], -1)
+    z = torch.cat([h[to(ties.nbr)], to(ties.msg).to(f.dtype)[to(ties.event)],
+                   torch.cos(age.unsqueeze(-1) * omega + phi)], -1)
     s = torch.einsum('qhd,qkd->qhk', f.expand(len(z), -1, -1), z)
     a = s.masked_fill(~mask, torch.finfo(s.dtype).min).softmax(-1) * mask
     return torch.einsum('qhk,qkd->qhd', a if keep is None else a * keep, z)
@@ -70,12 +74,14 @@ def _fold(x):
 @numba.njit(fastmath=FAST, inline='always')
 def _cos(r):
     u, f = r * r, np.float32
-    return f(1) + u * (f(-1 / 2) + u * (f(1 / 24) + u * (f(-1 / 720) + u * (f(1 / 40320) + u * (f(-1 / 3628800) + u * f(1 / 479001600))))))
+    return f(1) + u * (f(-1 / 2) + u * (
+        f(1 / 24) + u * (f(-1 / 720) + u * (f(1 / 40320) + u * (f(-1 / 3628800) + u * f(1 / 479001600))))))
 
 @numba.njit(fastmath=FAST, inline='always')
 def _sin(r):
     u, f = r * r, np.float32
-    return r * (f(1) + u * (f(-1 / 6) + u * (f(1 / 120) + u * (f(-1 / 5040) + u * (f(1 / 362880) + u * f(-1 / 39916800))))))
+    return r * (
+        f(1) + u * (f(-1 / 6) + u * (f(1 / 120) + u * (f(-1 / 5040) + u * (f(1 / 362880) + u * f(-1 / 39916800))))))
 
 # %% ../../nbs/46_linkpred/attention.ipynb #97c0a5f4
 @numba.njit(fastmath=FAST, cache=True)
@@ -156,7 +162,8 @@ def _age_grad(dz, age, omega, phi, dw, dp):
 def _backward(lo, hi, g, a, f, h, nbr, event, age, count, msg, omega, phi, keep, learn, df, dh, dw, dp):
     (k, heads, width), e = (nbr.shape[1], f.shape[1], f.shape[2]), h.shape[1] + msg.shape[1]
     z, dz = np.empty((k, width), np.float32), np.empty(width, np.float32)
-    ds, mine, sums = np.empty((heads, k), np.float32), np.empty((heads, width), np.float32), np.empty((2, len(omega)), np.float32)
+    ds, mine, sums = (np.empty((heads, k), np.float32), np.empty((heads, width), np.float32),
+                      np.empty((2, len(omega)), np.float32))
     for i in range(lo, hi):
         m, row = count[i], i if len(f) > 1 else 0
         _gather(z, m, h, nbr[i], msg, event[i], age[i], omega, phi)
@@ -180,7 +187,8 @@ def _backward(lo, hi, g, a, f, h, nbr, event, age, count, msg, omega, phi, keep,
 def _pieces(fn, n, parts):
     cut = np.linspace(0, n, len(parts) + 1).astype(np.int64)
     if len(parts) == 1: return fn(cut[0], cut[1], *parts[0])
-    with ThreadPoolExecutor(len(parts)) as pool: list(pool.map(lambda c: fn(c[0], c[1], *c[2]), zip(cut[:-1], cut[1:], parts)))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(lambda c: fn(c[0], c[1], *c[2]), zip(cut[:-1], cut[1:], parts)))
 
 # %% ../../nbs/46_linkpred/attention.ipynb #7bf597a1
 class _AgeAttention(torch.autograd.Function):
@@ -188,7 +196,8 @@ class _AgeAttention(torch.autograd.Function):
     def forward(ctx, f, h, omega, phi, ties, keep):
         x = [v.detach().numpy() for v in (f.contiguous(), h.contiguous())]
         q, k = ties.nbr.shape
-        ctx.given = (*x, ties.nbr, ties.event, ties.age, ties.count, ties.msg, omega.detach().numpy(), phi.detach().numpy(), keep)
+        ctx.given = (*x, ties.nbr, ties.event, ties.age, ties.count, ties.msg, omega.detach().numpy(),
+                     phi.detach().numpy(), keep)
         out, a = np.zeros((q, *f.shape[1:]), np.float32), np.zeros((q, f.shape[1], k), np.float32)
         _pieces(_forward, q, [(*ctx.given, out, a)] * torch.get_num_threads())
         ctx.a = a
@@ -196,8 +205,10 @@ class _AgeAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         f, h, omega, n = *ctx.given[:2], ctx.given[7], torch.get_num_threads()
-        sums = [(np.zeros(f.shape, np.float32 if len(f) > 1 else np.float64), np.zeros_like(h), *np.zeros((2, len(omega)))) for _ in range(n)]
-        _pieces(_backward, len(g), [(g.contiguous().numpy(), ctx.a, *ctx.given, ctx.needs_input_grad[2] or ctx.needs_input_grad[3], *s) for s in sums])
+        sums = [(np.zeros(f.shape, np.float32 if len(f) > 1 else np.float64), np.zeros_like(h),
+                 *np.zeros((2, len(omega)))) for _ in range(n)]
+        _pieces(_backward, len(g), [(g.contiguous().numpy(), ctx.a, *ctx.given,
+                                     ctx.needs_input_grad[2] or ctx.needs_input_grad[3], *s) for s in sums])
         return *(torch.from_numpy(sum(s[1:], s[0]).astype(np.float32)) for s in zip(*sums)), None, None
 
 # %% ../../nbs/46_linkpred/attention.ipynb #e15cdfdc
@@ -211,7 +222,10 @@ def age_attention(
 ) -> torch.Tensor: # (Q, H, D)
     "The same as `age_attention_plain`, computed in the cache on a CPU in float32"
     wide = h.shape[1] + ties.msg.shape[1] + len(omega)
-    if f.shape[2] != wide or len(f) not in (1, len(ties.nbr)): raise BadParams(f'age_attention: questions {tuple(f.shape)} for {len(ties.nbr)} rows of width {wide}. Fold them to that width.')
-    if f.is_cuda or any(x.dtype != torch.float32 for x in (f, h, omega, phi)): return age_attention_plain(f, h, ties, omega, phi, keep)
+    if f.shape[2] != wide or len(f) not in (1, len(ties.nbr)):
+        raise BadParams(f'age_attention: questions {tuple(f.shape)} for {len(ties.nbr)} rows of width {wide}. '
+                        'Fold them to that width.')
+    if f.is_cuda or any(x.dtype != torch.float32 for x in (f, h, omega, phi)):
+        return age_attention_plain(f, h, ties, omega, phi, keep)
     ones = np.ones((len(ties.nbr), f.shape[1], ties.nbr.shape[1]), np.float32) if keep is None else keep.numpy()
     return _AgeAttention.apply(f, h, omega, phi, ties, ones)

@@ -47,7 +47,9 @@ def read_contacts(
 ) -> Contacts:
     "A contact file as events; `BadData` when it is missing, empty, or for the most part something else"
     path = Path(path)
-    if not path.is_file(): raise BadData(f'read_contacts: {path}: no such file. Pass a text file with lines "source destination unix-time".')
+    if not path.is_file():
+        raise BadData(f'read_contacts: {path}: no such file. '
+                      'Pass a text file with lines "source destination unix-time".')
     lines = [(i + 1, s.strip()) for i, s in enumerate(path.read_text(encoding='utf-8', errors='replace').splitlines())]
     lines = [(i, s) for i, s in lines if s and s[0] not in '#%']
     found = [(i, s, *_parse(s)) for i, s in lines]
@@ -55,9 +57,11 @@ def read_contacts(
     good = [f[3] for f in found if not f[2]]
     if not good or len(bad) > most_bad * len(found):
         first = f', first line {bad.line[0]}: {bad.reason[0]}' if len(bad) else ''
-        raise BadData(f'read_contacts: {path.name}: {len(good)} contacts, {len(bad)} bad lines{first}. Pass "source destination unix-time" on each line.')
+        raise BadData(f'read_contacts: {path.name}: {len(good)} contacts, {len(bad)} bad lines{first}. '
+                      'Pass "source destination unix-time" on each line.')
     t = np.array([int(c[2] * 1_000_000_000) if isinstance(c[2], int) else round(c[2] * 1e9) for c in good], np.int64)
-    return Contacts(_as_events([c[0] for c in good], [c[1] for c in good], t), bad, int((t < np.maximum.accumulate(t)).sum()))
+    return Contacts(_as_events([c[0] for c in good], [c[1] for c in good], t), bad,
+                    int((t < np.maximum.accumulate(t)).sum()))
 
 # %% ../../nbs/46_linkpred/data.ipynb #e8a85d24
 def _as_events(src, dst, t):
@@ -72,14 +76,16 @@ def toy_contacts(
     seed: int = 0,
 ) -> Events: # one event a message, about ten minutes apart
     "A small simulated stream of messages"
-    if people < 15 or people % 5: raise BadParams(f'toy_contacts: people={people}. Use a multiple of five, at least 15.')
+    if people < 15 or people % 5:
+        raise BadParams(f'toy_contacts: people={people}. Use a multiple of five, at least 15.')
     rng = np.random.default_rng(seed)
     circle, awake, pairs = rng.permutation(people).reshape(-1, 5), [0, 1], []
     for _ in range(messages):
         if rng.random() < .03: awake[rng.integers(2)] = rng.choice([c for c in range(len(circle)) if c not in awake])
         pairs.append(rng.choice(circle[awake[rng.integers(2)]], 2, replace=False))
     t = 1_000_000_000 * (1_577_836_800 + rng.exponential(600, messages).cumsum().astype(np.int64))
-    return make_events(*np.array(pairs).T, t, np.zeros((messages, 0), np.float32), [f'p{i:03d}' for i in range(people)], ())
+    return make_events(*np.array(pairs).T, t, np.zeros((messages, 0), np.float32),
+                       [f'p{i:03d}' for i in range(people)], ())
 
 # %% ../../nbs/46_linkpred/data.ipynb #375d7eb2
 def both_directions(
@@ -87,7 +93,8 @@ def both_directions(
 ) -> Events: # 2E events; contact i is at positions 2i (as stated) and 2i + 1 (turned round)
     "Each contact as seen from both of its ends"
     pair = lambda a, b: np.stack([a, b], 1).ravel()
-    return Events(pair(e.src, e.dst), pair(e.dst, e.src), np.repeat(e.t, 2), np.repeat(e.msg, 2, 0), e.symbols, e.fields)
+    return Events(pair(e.src, e.dst), pair(e.dst, e.src), np.repeat(e.t, 2), np.repeat(e.msg, 2, 0), e.symbols,
+                  e.fields)
 
 # %% ../../nbs/46_linkpred/data.ipynb #7e9d067f
 LINK_PARTS = ('train', 'valid', 'new_valid', 'test', 'new_test')
@@ -102,9 +109,11 @@ class LinkTask:
     batch: int = 200 # contacts scored together; part of the published metric
 
     @cached_property
-    def past(self) -> Events: return both_directions(take(self.events, self.parts['train'])) # what is known while training
+    # what is known while training
+    def past(self) -> Events: return both_directions(take(self.events, self.parts['train']))
     @cached_property
-    def everything(self) -> Events: return both_directions(self.events) # what is known later, up to the instant asked about
+    # what is known later, up to the instant asked about
+    def everything(self) -> Events: return both_directions(self.events)
     def graph(self, part): return self.past if part == 'train' else self.everything
     def edges(self, part): return tuple(getattr(self.events, k)[self.parts[part]] for k in ('src', 'dst', 't'))
 
@@ -114,7 +123,9 @@ def split_by_time(
     valid: float, test: float, # shares of the time stamps
 ) -> tuple[np.ndarray, np.ndarray]: # (E,) bool: after the first cut, after the second
     "Which contacts lie after the quantiles of the time stamps"
-    if not (0 < valid and 0 < test and valid + test < 1): raise BadParams(f'make_link_task: shares {valid} and {test}. Use two positive shares that leave some for training.')
+    if not (0 < valid and 0 < test and valid + test < 1):
+        raise BadParams(f'make_link_task: shares {valid} and {test}. '
+                        'Use two positive shares that leave some for training.')
     since = t - t[0]
     first, second = np.quantile(since.astype(float), [1 - valid - test, 1 - test])
     return since > first, since > second
@@ -131,14 +142,18 @@ def make_link_task(
     if not len(events): raise BadData('make_link_task: no contacts. Read some with read_contacts.')
     if not 0 <= new < 1: raise BadParams(f'make_link_task: new={new}. Use a share from 0 to below 1.')
     late, last = split_by_time(events.t, valid, test)
-    people, ahead = (sorted({*e[0].tolist(), *e[1].tolist()}) for e in ((events.src, events.dst), (events.src[late], events.dst[late])))
-    masked = np.array(sorted(random.Random(seed).sample(ahead, min(int(new * len(people)), len(ahead)))), dtype=np.int64)
+    people, ahead = (sorted({*e[0].tolist(), *e[1].tolist()})
+                     for e in ((events.src, events.dst), (events.src[late], events.dst[late])))
+    masked = np.array(sorted(random.Random(seed).sample(ahead, min(int(new * len(people)), len(ahead)))),
+                      dtype=np.int64)
     touches = lambda nodes: np.isin(events.src, nodes) | np.isin(events.dst, nodes)
     train = ~late & ~touches(masked)
     fresh = touches(np.setdiff1d(people, np.union1d(events.src[train], events.dst[train])))
     parts = dict(train=train, valid=late & ~last, new_valid=late & ~last & fresh, test=last, new_test=last & fresh)
     for k in ('train', 'valid', 'test'):
-        if not parts[k].any(): raise BadData(f'make_link_task: {len(events)} contacts leave none for {k}. Bring more contacts, spread over more instants.')
+        if not parts[k].any():
+            raise BadData(f'make_link_task: {len(events)} contacts leave none for {k}. '
+                          'Bring more contacts, spread over more instants.')
     return LinkTask(events, {k: np.flatnonzero(v) for k, v in parts.items()}, masked, batch)
 
 # %% ../../nbs/46_linkpred/data.ipynb #f100d4b2
@@ -150,7 +165,8 @@ def strangers(
     part: str, # a name of PARTS, not 'train'
 ) -> np.ndarray: # (n,) false destinations, one for each contact of the part
     "The negatives of validation and test, drawn batch by batch as DyGLib does"
-    if part not in SEEDS: raise BadParams(f"strangers: part {part!r}. Use one of {', '.join(SEEDS)}; training has fresh_strangers.")
+    if part not in SEEDS:
+        raise BadParams(f"strangers: part {part!r}. Use one of {', '.join(SEEDS)}; training has fresh_strangers.")
     at = task.parts[part]
     pool = at if part.startswith('new_') else slice(None)
     src, dst = np.unique(task.events.src[pool]), np.unique(task.events.dst[pool])
@@ -178,8 +194,10 @@ def link_metrics(
 ) -> dict: # ap and auc: mean over batches, the published convention; ap_pooled and auc_pooled: all at once
     "Average precision and area under the ROC curve, in both conventions"
     true, false = np.asarray(true, float), np.asarray(false, float)
-    if true.shape != false.shape or true.ndim != 1 or not len(true): raise BadData(f'link_metrics: {true.shape} true and {false.shape} false scores. Pass one stranger a contact.')
-    if not (np.isfinite(true).all() and np.isfinite(false).all()): raise BadData('link_metrics: a score is not finite. Look for a training that diverged.')
+    if true.shape != false.shape or true.ndim != 1 or not len(true):
+        raise BadData(f'link_metrics: {true.shape} true and {false.shape} false scores. Pass one stranger a contact.')
+    if not (np.isfinite(true).all() and np.isfinite(false).all()):
+        raise BadData('link_metrics: a score is not finite. Look for a training that diverged.')
     def both(a, b):
         y, s = np.r_[np.ones(len(a)), np.zeros(len(b))], np.r_[a, b]
         return average_precision_score(y, s), roc_auc_score(y, s)
@@ -195,7 +213,8 @@ def edge_bank(
     "EdgeBank with unlimited memory"
     src, dst, _ = (x.tolist() for x in task.edges(part))
     false = strangers(task, part).tolist()
-    seen = {pair for k in (['train', 'valid'] if part.endswith('test') else ['train']) for pair in zip(*(x.tolist() for x in task.edges(k)[:2]))}
+    seen = {pair for k in (['train', 'valid'] if part.endswith('test') else ['train'])
+            for pair in zip(*(x.tolist() for x in task.edges(k)[:2]))}
     true_score, false_score = [], []
     for i in range(0, len(src), task.batch):
         rows = slice(i, i + task.batch)

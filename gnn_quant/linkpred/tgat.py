@@ -33,12 +33,15 @@ class Past:
 
     def ask(self,
         nodes: np.ndarray, times: np.ndarray, # (Q,) questions
-    ) -> tuple: # for (Q, k) places: state, node and event of the neighbour (0 where padded), age in seconds; and (Q,) how many are real
+        # for (Q, k) places: state, node and event of the neighbour (0 where padded), age in seconds; and (Q,) how
+        # many are real
+    ) -> tuple:
         "Neighbours strictly before each instant"
         near = self.index.recent(nodes, times, self.k)
         event = np.where(near.mask, near.event, 0)
         state = self.state[event] if len(self.state) else event
-        return np.where(near.mask, state, 0), np.where(near.mask, near.nbr, 0), event, (near.age / 1e9).astype(np.float32), near.mask.sum(1)
+        return (np.where(near.mask, state, 0), np.where(near.mask, near.nbr, 0), event,
+                (near.age / 1e9).astype(np.float32), near.mask.sum(1))
 
     def states(self,
         nodes: np.ndarray, times: np.ndarray, # (Q,) questions
@@ -95,7 +98,9 @@ def wire(
         if not layer: return [Level(who, who, Ties(nbr, event, age, count, past.msg))] + levels
         own = top if layer == layers - 1 else np.arange(n + len(ids))
         ids, place = _collect(ids, below, count, len(past.node))
-        levels.insert(0, Level(own, who, Ties(np.where(np.arange(past.k) < count[:, None], n + place, 0), event, age, count, past.msg)))
+        levels.insert(
+            0, Level(own, who,
+                     Ties(np.where(np.arange(past.k) < count[:, None], n + place, 0), event, age, count, past.msg)))
 
 # %% ../../nbs/46_linkpred/tgat.ipynb #d73ee091
 def _drawn(rows, columns, fan_in):
@@ -115,7 +120,8 @@ class TGATLayer(nn.Module):
     ):
         super().__init__()
         d = width + time_dim
-        if d % heads: raise BadParams(f'TGATLayer: {width} + {time_dim} does not divide into {heads} heads. Change one of them.')
+        if d % heads:
+            raise BadParams(f'TGATLayer: {width} + {time_dim} does not divide into {heads} heads. Change one of them.')
         self.width, self.heads, self.dropout = width, heads, dropout
         self.w_q = _drawn(d, d_in + time_dim, d)
         self.w_k, self.w_v = (_drawn(d, d_in + d_msg + time_dim, d + width) for _ in range(2))
@@ -128,7 +134,8 @@ class TGATLayer(nn.Module):
         level: Level,
         x: torch.Tensor, # (N, d_node) features
         omega: torch.Tensor, phi: torch.Tensor, # (T,) of the encoded ages
-    ) -> tuple[torch.Tensor, torch.Tensor]: # (R, width + 1) states, and the map (width, width + 1) still to be applied to them
+        # (R, width + 1) states, and the map (width, width + 1) still to be applied to them
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         own = h.index_select(0, torch.from_numpy(level.own)) if h.shape[1] else h.new_zeros(1, 0)
         if lift is not None: own = own @ lift.T
         now = torch.cos(phi).expand(len(own), -1)
@@ -145,7 +152,9 @@ class TGATLayer(nn.Module):
         w_q = self._heads(self.w_q)
         f = torch.einsum('hqd,hdz->qhz', q @ w_q.transpose(1, 2), self._heads(self.w_k, lift)) / math.sqrt(w_q.shape[1])
         keep = None
-        if self.training and self.dropout: keep = torch.empty(len(ties.nbr), self.heads, ties.nbr.shape[1]).bernoulli_(1 - self.dropout) / (1 - self.dropout)
+        if self.training and self.dropout:
+            keep = (torch.empty(len(ties.nbr), self.heads, ties.nbr.shape[1]).bernoulli_(1 - self.dropout)
+                    / (1 - self.dropout))
         return age_attention(f, h, ties, omega, phi, keep)
     def _values(self, said, lift):
         w_v, d = self._heads(self.w_v, lift), len(self.w_v)
@@ -165,21 +174,33 @@ class TGATEncoder(Encoder):
         clock: str = 'learned', # frequencies of the encoded ages: 'learned' as published, or 'fixed'
     ):
         super().__init__()
-        if clock not in ('learned', 'fixed'): raise BadParams(f"TGATEncoder: clock={clock!r}. Use 'learned' or 'fixed'.")
+        if clock not in ('learned', 'fixed'):
+            raise BadParams(f"TGATEncoder: clock={clock!r}. Use 'learned' or 'fixed'.")
         x = np.zeros((0, 0), np.float32) if features is None else np.asarray(features, np.float32)
-        if x.ndim != 2 or x.shape[1] > width or not np.isfinite(x).all(): raise BadData(f'TGATEncoder: features {x.shape}. Pass (people, up to {width}) finite numbers.')
-        if layers < 1 or neighbors < 1 or not 0 <= dropout < 1: raise BadParams(f'TGATEncoder: layers={layers}, neighbors={neighbors}, dropout={dropout}. Use at least 1, at least 1, and a share below 1.')
+        if x.ndim != 2 or x.shape[1] > width or not np.isfinite(x).all():
+            raise BadData(f'TGATEncoder: features {x.shape}. Pass (people, up to {width}) finite numbers.')
+        if layers < 1 or neighbors < 1 or not 0 <= dropout < 1:
+            raise BadParams(f'TGATEncoder: layers={layers}, neighbors={neighbors}, dropout={dropout}. '
+                            'Use at least 1, at least 1, and a share below 1.')
         self.width, self.neighbors, self.d_msg, self._pasts = width, neighbors, d_msg, {}
-        self.params = dict(encoder='tgat', features=x.shape[1], d_msg=d_msg, width=width, time_dim=time_dim, layers=layers, heads=heads, neighbors=neighbors, dropout=dropout, clock=clock)
+        self.params = dict(encoder='tgat', features=x.shape[1], d_msg=d_msg, width=width, time_dim=time_dim,
+                           layers=layers, heads=heads, neighbors=neighbors, dropout=dropout, clock=clock)
         self.register_buffer('x', torch.from_numpy(x), persistent=False)
-        self.omega, self.phi = (nn.Parameter(v, requires_grad=clock == 'learned') for v in (10. ** -torch.linspace(0, 9, time_dim), torch.zeros(time_dim)))
-        self.layers = nn.ModuleList(TGATLayer(width if i else x.shape[1], d_msg, x.shape[1], width, time_dim, heads, dropout) for i in range(layers))
+        self.omega, self.phi = (nn.Parameter(v, requires_grad=clock == 'learned')
+                                for v in (10. ** -torch.linspace(0, 9, time_dim), torch.zeros(time_dim)))
+        self.layers = nn.ModuleList(TGATLayer(width if i else x.shape[1], d_msg, x.shape[1], width, time_dim, heads,
+                                              dropout) for i in range(layers))
     def listen(self, graph):
-        if graph.msg.shape[1] != self.d_msg: raise BadData(f'tgat: messages of width {graph.msg.shape[1]}, built for {self.d_msg}. Pass d_msg={graph.msg.shape[1]}.')
-        if self.x.shape[1] and len(self.x) != len(graph.symbols): raise BadData(f'tgat: features of {len(self.x)} people, the graph has {len(graph.symbols)}. Build both in one order.')
+        if graph.msg.shape[1] != self.d_msg:
+            raise BadData(f'tgat: messages of width {graph.msg.shape[1]}, built for {self.d_msg}. '
+                          f'Pass d_msg={graph.msg.shape[1]}.')
+        if self.x.shape[1] and len(self.x) != len(graph.symbols):
+            raise BadData(f'tgat: features of {len(self.x)} people, the graph has {len(graph.symbols)}. '
+                          'Build both in one order.')
         if id(graph) not in self._pasts: self._pasts[id(graph)] = graph, Past(graph, self.neighbors)
         self.past = self._pasts[id(graph)][1]
     def embed(self, nodes, times):
         h, lift = self.x if self.x.shape[1] else self.x.new_zeros(1, 0), None
-        for layer, level in zip(self.layers, wire(self.past, nodes, times, len(self.layers))): h, lift = layer(h, lift, level, self.x, self.omega, self.phi)
+        for layer, level in zip(self.layers, wire(self.past, nodes, times, len(self.layers))):
+            h, lift = layer(h, lift, level, self.x, self.omega, self.phi)
         return h @ lift.T

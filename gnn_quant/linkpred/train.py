@@ -70,8 +70,10 @@ def score_links(
     part: str = 'test', # a name of PARTS, not 'train'
 ) -> tuple[np.ndarray, np.ndarray]: # (n,) logits of the contacts and of their strangers
     "Score every contact of a part and one stranger for each"
-    if part not in LINK_PARTS[1:]: raise BadParams(f"score_links: part {part!r}. Use one of {', '.join(LINK_PARTS[1:])}.")
-    if not len(task.parts[part]): raise BadData(f'score_links: the part {part} has no contacts. Mask more people, or bring more contacts.')
+    if part not in LINK_PARTS[1:]:
+        raise BadParams(f"score_links: part {part!r}. Use one of {', '.join(LINK_PARTS[1:])}.")
+    if not len(task.parts[part]):
+        raise BadData(f'score_links: the part {part} has no contacts. Mask more people, or bring more contacts.')
     net.eval()
     net.encoder.listen(task.graph(part))
     edges, strange, out = task.edges(part), strangers(task, part), []
@@ -93,7 +95,8 @@ class LinkSchedule:
 
     def __post_init__(self):
         for f in fields(self):
-            if not getattr(self, f.name) > 0: raise BadParams(f'LinkSchedule: {f.name}={getattr(self, f.name)}. Use a positive number.')
+            if not getattr(self, f.name) > 0:
+                raise BadParams(f'LinkSchedule: {f.name}={getattr(self, f.name)}. Use a positive number.')
 
 # %% ../../nbs/46_linkpred/train.ipynb #f8fcf233
 def train_batch(
@@ -116,8 +119,10 @@ def _epoch(net, opt, task, seed, epoch):
     net.encoder.listen(task.graph('train'))
     net.encoder.reset()
     edges, strange = task.edges('train'), fresh_strangers(task, seed, epoch)
-    losses = [train_batch(net, opt, *(x[rows].astype(np.int64) for x in (*edges[:2], strange, edges[2]))) for rows in batch_slices(task, 'train')]
-    if not np.isfinite(losses).all(): raise BadData(f'fit_links: the loss is not finite in epoch {epoch + 1}. Use a smaller learning rate.')
+    losses = [train_batch(net, opt, *(x[rows].astype(np.int64) for x in (*edges[:2], strange, edges[2])))
+              for rows in batch_slices(task, 'train')]
+    if not np.isfinite(losses).all():
+        raise BadData(f'fit_links: the loss is not finite in epoch {epoch + 1}. Use a smaller learning rate.')
     return float(np.mean(losses))
 
 # %% ../../nbs/46_linkpred/train.ipynb #785b70b9
@@ -126,7 +131,8 @@ def task_name(
 ) -> str: # 8 hex digits
     "The name of a task by its content"
     h = hashlib.sha256(f'{task.batch} {task.events.symbols} {task.events.fields}'.encode())
-    for a in (task.events.src, task.events.dst, task.events.t, task.events.msg, *(task.parts[k] for k in LINK_PARTS)): h.update(np.ascontiguousarray(a).tobytes() + b'\x1e')
+    for a in (task.events.src, task.events.dst, task.events.t, task.events.msg, *(task.parts[k] for k in LINK_PARTS)):
+        h.update(np.ascontiguousarray(a).tobytes() + b'\x1e')
     return h.hexdigest()[:8]
 
 # %% ../../nbs/46_linkpred/train.ipynb #5cd14c70

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from .diff import Move, dated, moved, part_move, same
-from .replay import Failed, Line, bent, is_dated, memory_of, own_copy, rebuild, row_labels, sampled
+from .replay import Failed, Line, bent, is_dated, own_copy, rebuild, row_labels
 from .builder_check import Timed
 from ..data.events import Events, take, whole_number
 

@@ -62,8 +62,11 @@ class PanelModel:
         check_rows(x, rows)
         now = tuple(events.fields) if self.reads_graph else ()
         for who, was, is_ in (('features', self.columns, features_of(x)), ('events', self.fields, now)):
-            if was != is_: raise BadData(f"{self.name}: fitted on {who} {', '.join(was)}; got {', '.join(is_)}. Build them the same way.")
+            if was != is_:
+                raise BadData(f"{self.name}: fitted on {who} {', '.join(was)}; got {', '.join(is_)}. "
+                              "Build them the same way.")
         past = x.loc[:rows[-1]]
         return as_scores(self._values(past, events, rows), past, rows)
     def _check_graph(self, events):
-        if self.reads_graph and events is None: raise BadData(f'{self.name}: no events. Build some with data.events, or pass an empty Events.')
+        if self.reads_graph and events is None:
+            raise BadData(f'{self.name}: no events. Build some with data.events, or pass an empty Events.')

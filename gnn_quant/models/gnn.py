@@ -46,7 +46,8 @@ class Snapshots:
         q, j = np.nonzero(found.mask)
         src, e = q // n * n + found.nbr[q, j], found.event[q, j]
         age = np.log1p(found.age[q, j] / 86_400e9)[:, None].astype(np.float32)
-        return Edges(torch.from_numpy(np.stack([src, q])), torch.from_numpy(np.concatenate([self.msg[e], age], 1)), torch.from_numpy(self.kind[e]))
+        return Edges(torch.from_numpy(np.stack([src, q])), torch.from_numpy(np.concatenate([self.msg[e], age], 1)),
+                     torch.from_numpy(self.kind[e]))
     def batch(self,
         rows: np.ndarray, # (B,) positions of rows
     ) -> tuple: # features of the B x N nodes, and the edges
@@ -66,7 +67,8 @@ def rgcn_layer(
     width: int, relations: int,
 ) -> nn.Module: # (h, edges) -> (P, width)
     "One relational layer of torch-geometric; a node without neighbours hears zero"
-    return need('torch_geometric.nn', 'graph').RGCNConv(width, width, relations, aggr='mean', root_weight=False, bias=False)
+    return need('torch_geometric.nn', 'graph').RGCNConv(width, width, relations, aggr='mean', root_weight=False,
+                                                        bias=False)
 
 # %% ../../nbs/44_models/gnn.ipynb #583d0599
 class GraphNet(nn.Module):
@@ -79,7 +81,8 @@ class GraphNet(nn.Module):
         width: int, dropout: float,
     ):
         super().__init__()
-        merge = lambda: nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width))
+        merge = lambda: nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(dropout),
+                                      nn.Linear(width, width))
         self.encode, self.hear = nn.Sequential(nn.Linear(2 * d_in, width), nn.ReLU()), hear
         self.layers, self.merge = nn.ModuleList(layers), nn.ModuleList(merge() for _ in layers)
         self.score = nn.Linear(width, outs)
@@ -113,7 +116,9 @@ class GATv2Params(GraphNetParams):
 class SnapshotModel(PanelNet):
     "What both share: the graph of each row"
     reads_graph, by_relation, Params = True, True, GraphNetParams
-    def _panel(self, x, events): return Snapshots(self.scale(feature_array(x)), instants(x.index), events, self.msg_scale(events.msg), self.how.neighbors, self.types)
+    def _panel(self, x, events):
+        return Snapshots(self.scale(feature_array(x)), instants(x.index), events, self.msg_scale(events.msg),
+                         self.how.neighbors, self.types)
     def _per_name(self): return self._slots()
 
 class GATv2(SnapshotModel):
@@ -121,11 +126,13 @@ class GATv2(SnapshotModel):
     name, Params = 'gatv2', GATv2Params
     def _network(self, d_in, d_msg, outs):
         p = self.how
-        return GraphNet(d_in, outs, [gatv2_layer(p.width, d_msg + 1, p.heads) for _ in range(p.layers)], hear_gatv2, p.width, p.dropout)
+        return GraphNet(d_in, outs, [gatv2_layer(p.width, d_msg + 1, p.heads) for _ in range(p.layers)], hear_gatv2,
+                        p.width, p.dropout)
 
 class RGCN(SnapshotModel):
     "Relational graph convolution on each row's snapshot; takes the fields of `GraphNetParams`"
     name = 'rgcn'
     def _network(self, d_in, d_msg, outs):
         p, relations = self.how, 1 + sum(f.startswith('is_') for f in self.fields)
-        return GraphNet(d_in, outs, [rgcn_layer(p.width, relations) for _ in range(p.layers)], hear_rgcn, p.width, p.dropout)
+        return GraphNet(d_in, outs, [rgcn_layer(p.width, relations) for _ in range(p.layers)], hear_rgcn, p.width,
+                        p.dropout)

@@ -25,7 +25,8 @@ def column_names(
     parts: tuple = STATISTICS,
 ) -> list[str]: # own features first, then block by block
     "Names of the columns that graph features have"
-    block = lambda r: [f'{f} {p} {r}' for p in STATISTICS[:3] if p in parts for f in features] + [f'degree {r}'] * ('degree' in parts)
+    block = lambda r: [f'{f} {p} {r}' for p in STATISTICS[:3] if p in parts for f in features] + [f'degree {r}'] * (
+        'degree' in parts)
     return list(features) + [c for r in relations for c in block(r)]
 
 # %% ../../nbs/44_models/graph_features.ipynb #02729b43
@@ -69,35 +70,42 @@ def graph_features(
     names = relation_types(events)[0]
     relations = tuple(relations) or (names[1:] or names)
     odd = [r for r in relations if r not in names]
-    if odd: raise BadParams(f"graph_features: no relation {odd[0]!r}, the events have {', '.join(names)}. Pick among them.")
+    if odd:
+        raise BadParams(f"graph_features: no relation {odd[0]!r}, the events have {', '.join(names)}. Pick among them.")
     a = neighbor_array(feature_array(x), events, query_instants(x.index), relations, rule, parts)
-    cols = pd.MultiIndex.from_product([column_names(features_of(x), relations, parts), symbols_of(x)], names=['feature', 'symbol'])
+    cols = pd.MultiIndex.from_product([column_names(features_of(x), relations, parts), symbols_of(x)],
+                                      names=['feature', 'symbol'])
     return pd.DataFrame(a.transpose(0, 2, 1).reshape(len(x), -1), x.index, cols)
 
 # %% ../../nbs/44_models/graph_features.ipynb #a296da55
 def check_parts(parts):
     "`BadParams` on a part that does not exist"
     odd = [p for p in parts if p not in STATISTICS]
-    if odd or not len(parts): raise BadParams(f"graph features: parts={tuple(parts)}. Use some of: {', '.join(STATISTICS)}.")
+    if odd or not len(parts):
+        raise BadParams(f"graph features: parts={tuple(parts)}. Use some of: {', '.join(STATISTICS)}.")
 
 # %% ../../nbs/44_models/graph_features.ipynb #1bf07972
 class GraphInputs:
     "Mixed into a baseline: its table gets the neighbours' columns"
     reads_graph = True
     def _ties(self, neighbors, keep, max_age, halflife, weight, parts):
-        self.rule, self.parts = TieRule(neighbors, keep, max_age, halflife, weight), (parts,) if isinstance(parts, str) else tuple(parts)
+        self.rule, self.parts = (TieRule(neighbors, keep, max_age, halflife, weight),
+                                 (parts,) if isinstance(parts, str) else tuple(parts))
         check_parts(self.parts)
-        return dict(neighbors=neighbors, keep=keep, max_age=max_age, halflife=halflife, weight=weight, parts=' '.join(self.parts))
+        return dict(neighbors=neighbors, keep=keep, max_age=max_age, halflife=halflife, weight=weight,
+                    parts=' '.join(self.parts))
     def _look(self, x, events, train): self.relations = relations_by(events, train[-1])
     def _array(self, x, events, rows):
-        return neighbor_array(feature_array(x.loc[rows]), events, query_instants(rows), self.relations, self.rule, self.parts)
+        return neighbor_array(feature_array(x.loc[rows]), events, query_instants(rows), self.relations, self.rule,
+                              self.parts)
 
 # %% ../../nbs/44_models/graph_features.ipynb #d1d23c3b
 class RidgeGraph(GraphInputs, Ridge):
     "Ridge regression on own and neighbours' features"
     name = 'ridge_graph'
     def __init__(self,
-        neighbors: int = 0, keep: str = 'last', max_age: float = 0., halflife: float = 0., weight: str = '', # as in `TieRule`
+        # as in `TieRule`
+        neighbors: int = 0, keep: str = 'last', max_age: float = 0., halflife: float = 0., weight: str = '',
         parts: tuple = ('mean', 'less', 'degree'), # columns of a relation, among `STATISTICS`
         alphas: tuple = (1., 100., 10_000.), # penalties to choose from
         seed: int = 0, # not used: nothing is random
@@ -110,7 +118,8 @@ class LightGBMGraph(GraphInputs, LightGBM):
     "Gradient-boosted trees on own and neighbours' features"
     name = 'lightgbm_graph'
     def __init__(self,
-        neighbors: int = 0, keep: str = 'last', max_age: float = 0., halflife: float = 0., weight: str = '', # as in `TieRule`
+        # as in `TieRule`
+        neighbors: int = 0, keep: str = 'last', max_age: float = 0., halflife: float = 0., weight: str = '',
         parts: tuple = ('mean', 'less', 'degree'), # columns of a relation, among `STATISTICS`
         trees: int = 200, leaves: int = 15, lr: float = .05, min_leaf: int = 200, patience: int = 20, # as in `LightGBM`
         seed: int = 0,
@@ -130,16 +139,19 @@ class GraphAverage(PanelModel):
     "Rank average of `RidgeGraph` and `LightGBMGraph`"
     name, reads_graph = 'graph_average', True
     def __init__(self,
-        neighbors: int = 0, keep: str = 'last', max_age: float = 0., halflife: float = 0., weight: str = '', # as in `TieRule`
+        # as in `TieRule`
+        neighbors: int = 0, keep: str = 'last', max_age: float = 0., halflife: float = 0., weight: str = '',
         parts: tuple = ('mean', 'less', 'degree'), # columns of a relation, among `STATISTICS`
         alphas: tuple = (1., 100., 10_000.), # as in `Ridge`
         trees: int = 200, leaves: int = 15, lr: float = .05, min_leaf: int = 200, patience: int = 20, # as in `LightGBM`
         seed: int = 0,
     ):
         ties = dict(neighbors=neighbors, keep=keep, max_age=max_age, halflife=halflife, weight=weight, parts=parts)
-        self.models = RidgeGraph(**ties, alphas=alphas), LightGBMGraph(**ties, trees=trees, leaves=leaves, lr=lr, min_leaf=min_leaf, patience=patience, seed=seed)
+        self.models = RidgeGraph(**ties, alphas=alphas), LightGBMGraph(
+            **ties, trees=trees, leaves=leaves, lr=lr, min_leaf=min_leaf, patience=patience, seed=seed)
         self.params = self.models[0].params | self.models[1].params | dict(model=self.name)
     def _learn(self, x, events, ys, train, valid, checkpoint, progress):
         for m in self.models: m.fit(x, events, ys, train, valid)
-        return one_row(*(np.nan_to_num(verdict_of(self._values(x, events, r), x, ys[0].frame, r)) for r in (train, valid)))
+        return one_row(*(np.nan_to_num(verdict_of(self._values(x, events, r), x, ys[0].frame, r))
+                         for r in (train, valid)))
     def _values(self, x, events, rows): return mean_rank([m.predict(x, events, rows) for m in self.models])

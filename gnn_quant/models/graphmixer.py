@@ -27,7 +27,8 @@ class FixedTime(nn.Module):
         super().__init__()
         if dim < 1: raise BadParams(f'FixedTime: dim={dim}. Use at least 1.')
         root = dim ** .5
-        slow = -torch.arange(dim) / root * torch.log10(torch.tensor(root)) if not decades else -torch.linspace(0, decades, dim)
+        slow = (-torch.arange(dim) / root * torch.log10(torch.tensor(root)) if not decades
+                else -torch.linspace(0, decades, dim))
         self.register_buffer('omega', 10 ** slow)
     def forward(self,
         age: torch.Tensor, # (...) in any unit; the fastest frequency is one radian a unit
@@ -36,7 +37,8 @@ class FixedTime(nn.Module):
 
 # %% ../../nbs/44_models/graphmixer.ipynb #aa6cdbe0
 def _mlp(width, inner, dropout):
-    return nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width), nn.Dropout(dropout))
+    return nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width),
+                         nn.Dropout(dropout))
 
 # %% ../../nbs/44_models/graphmixer.ipynb #b256c6f9
 class MixerBlock(nn.Module):
@@ -137,14 +139,16 @@ class MixerPanel:
         found = self.index.recent(np.tile(np.arange(n), b), np.repeat(self.clock[rows], n), self.k)
         nbr = np.where(found.mask, found.nbr + np.repeat(np.arange(b) * n, n)[:, None], 0)
         age = (found.age / 86_400e9).astype(np.float32)
-        return tuple(map(torch.from_numpy, (self.x[rows].reshape(b * n, -1), nbr, age, self.msg[found.event], found.mask)))
+        return tuple(map(torch.from_numpy,
+                         (self.x[rows].reshape(b * n, -1), nbr, age, self.msg[found.event], found.mask)))
 
 # %% ../../nbs/44_models/graphmixer.ipynb #0a2c6db9
 class GraphMixer(PanelNet):
     "GraphMixer (Cong et al. 2023) behind the model contract; takes the fields of `GraphMixerParams`"
     name, reads_graph, Params, by_relation = 'graphmixer', True, GraphMixerParams, True
     def _network(self, d_in, d_msg, outs): return MixerNet(d_in, d_msg, outs, self.how, self._slots())
-    def _panel(self, x, events): return MixerPanel(x, events, self.scale, self.msg_scale, self.how.neighbors, self.types)
+    def _panel(self, x, events):
+        return MixerPanel(x, events, self.scale, self.msg_scale, self.how.neighbors, self.types)
     def _per_name(self): return self._slots()
 
 # %% ../../nbs/44_models/graphmixer.ipynb #6b6551f6
@@ -157,7 +161,8 @@ class MixerLinks(Encoder):
     ):
         super().__init__()
         self.width, self.k = width, neighbors
-        self.params = dict(encoder='graphmixer', width=width, neighbors=neighbors, time_dim=time_dim, blocks=blocks, dropout=dropout, d_msg=d_msg)
+        self.params = dict(encoder='graphmixer', width=width, neighbors=neighbors, time_dim=time_dim, blocks=blocks,
+                           dropout=dropout, d_msg=d_msg)
         self.links = LinkEncoder(d_msg, neighbors, width, FixedTime(time_dim, 9.), blocks, dropout)
         self.out = nn.Linear(width, width)
     def embed(self,

@@ -21,10 +21,13 @@ def look(
     x: pd.DataFrame, # (T, F x N) features
     events: Events,
     row, # row label
-) -> tuple[list, np.ndarray, Events]: # a layer from the lowest up: (askers, instants, answers, weights (Q, heads, K)); scores (N,); the events asked
-    "What one row of scores was made from; `BadParams` on a model that asks nobody, `BadData` on a row that is not there"
+    # a layer from the lowest up: (askers, instants, answers, weights (Q, heads, K)); scores (N,); the events asked
+) -> tuple[list, np.ndarray, Events]:
+    """What one row of scores was made from;
+    `BadParams` on a model that asks nobody, `BadData` on a row that is not there"""
     if model.net is None: raise BadParams(f'{model.name}: not fitted. Call fit first.')
-    if not hasattr(model.net, 'layers') or model.how.edge_free: raise BadParams(f'{model.name}: asks no neighbours. Inspect a tgat or its rewired twin.')
+    if not hasattr(model.net, 'layers') or model.how.edge_free:
+        raise BadParams(f'{model.name}: asks no neighbours. Inspect a tgat or its rewired twin.')
     rows = pd.DatetimeIndex([row])
     check_universe(x, events)
     check_rows(x, rows)
@@ -47,8 +50,9 @@ def tie_frame(
     heads, names, ev = a.shape[1], np.array(events.symbols, dtype=object), found.event[q, k]
     relations, kind = relation_types(events)
     at = when if (when != when[0]).any() else when - 1
-    one = dict(layer=layer, asker=names[who[q]], asked=pd.to_datetime(at[q]), neighbour=names[found.nbr[q, k]],
-               relation=np.array(relations, dtype=object)[kind[ev]], when=pd.to_datetime(found.t[q, k]), age=found.age[q, k] / 86_400e9) | dict(zip(events.fields, events.msg[ev].T))
+    one = (dict(layer=layer, asker=names[who[q]], asked=pd.to_datetime(at[q]), neighbour=names[found.nbr[q, k]],
+                relation=np.array(relations, dtype=object)[kind[ev]], when=pd.to_datetime(found.t[q, k]),
+                age=found.age[q, k] / 86_400e9) | dict(zip(events.fields, events.msg[ev].T)))
     return pd.concat([pd.DataFrame(one | dict(head=h + 1, weight=a[q, h, k])) for h in range(heads)], ignore_index=True)
 
 # %% ../../nbs/44_models/inspect.ipynb #a42eb46a
@@ -59,14 +63,18 @@ def attention_table(
     row, # row label
     symbol: str | None = None, # whose questions; None = everybody's
     top: int | None = 10, # strongest ties of each question and head; None = all
-) -> pd.DataFrame: # columns layer asker asked neighbour relation when age, the message's fields, head, weight; strongest first
+    # columns layer asker asked neighbour relation when age, the message's fields, head, weight; strongest first
+) -> pd.DataFrame:
     "Whom a row's scores listened to; `BadData` on an unknown symbol"
-    if symbol is not None and symbol not in events.symbols: raise BadData(f'attention_table: {symbol} is not among the {len(events.symbols)} symbols of the events.')
+    if symbol is not None and symbol not in events.symbols:
+        raise BadData(f'attention_table: {symbol} is not among the {len(events.symbols)} symbols of the events.')
     layers, _, events = look(model, x, events, row)
     f = pd.concat([tie_frame(i + 1, a, events) for i, a in enumerate(layers)], ignore_index=True)
     if symbol is not None: f = f[f['asker'] == symbol]
-    f = f.sort_values(['layer', 'head', 'asker', 'asked', 'weight'], ascending=[False, True, True, False, False], kind='stable')
-    return (f if top is None else f.groupby(['layer', 'head', 'asker', 'asked'], sort=False).head(top)).reset_index(drop=True)
+    f = f.sort_values(['layer', 'head', 'asker', 'asked', 'weight'], ascending=[False, True, True, False, False],
+                      kind='stable')
+    return (f if top is None else f.groupby(['layer', 'head', 'asker', 'asked'], sort=False).head(top)).reset_index(
+        drop=True)
 
 # %% ../../nbs/44_models/inspect.ipynb #f5193c24
 def top_ties(
@@ -75,7 +83,8 @@ def top_ties(
 ) -> pd.DataFrame: # one row a tie, head and row
     "The ties of the top layer over several rows"
     found = [look(model, x, events, r) for r in rows]
-    return pd.concat([tie_frame(len(layers), layers[-1], seen).assign(row=r) for r, (layers, _, seen) in zip(rows, found)], ignore_index=True)
+    return pd.concat([tie_frame(len(layers), layers[-1], seen).assign(row=r)
+                      for r, (layers, _, seen) in zip(rows, found)], ignore_index=True)
 
 # %% ../../nbs/44_models/inspect.ipynb #98b7e176
 def top_edges(
@@ -84,11 +93,14 @@ def top_edges(
     events: Events,
     rows: pd.DatetimeIndex,
     top: int = 20,
-) -> pd.DataFrame: # columns asker neighbour relation weight (mean share over rows) rows (on which they were joined) age (mean days)
+    # columns asker neighbour relation weight (mean share over rows) rows (on which they were joined) age (mean
+    # days)
+) -> pd.DataFrame:
     "The pairs that were listened to most, each by each of its relations"
     f = top_ties(model, x, events, rows)
     g = f.groupby(['asker', 'neighbour', 'relation'], sort=True)
-    out = pd.DataFrame({'weight': g['weight'].sum() / (len(rows) * f['head'].max()), 'rows': g['row'].nunique(), 'age': g['age'].mean()})
+    out = pd.DataFrame({'weight': g['weight'].sum() / (len(rows) * f['head'].max()), 'rows': g['row'].nunique(),
+                        'age': g['age'].mean()})
     return out.sort_values('weight', ascending=False, kind='stable').head(top).reset_index()
 
 # %% ../../nbs/44_models/inspect.ipynb #ec856982
@@ -110,7 +122,8 @@ def age_profile(
     events: Events,
     rows: pd.DatetimeIndex,
     days: tuple = (0, 1, 5, 20, 60, 250), # where the ranges of ages begin
-) -> pd.DataFrame: # rows = ranges of ages; columns ties, head 1, ...: shares that sum to one; 0 where there is no such tie
+    # rows = ranges of ages; columns ties, head 1, ...: shares that sum to one; 0 where there is no such tie
+) -> pd.DataFrame:
     "Attention of the top layer by the age of ties; `BadData` when nobody had anybody to ask"
     f = _heard(model, x, events, rows, 'age_profile')
     names = [f'{a} to {b} days' for a, b in zip(days, days[1:])] + [f'{days[-1]} days and older']
@@ -123,7 +136,9 @@ def relation_profile(
     x: pd.DataFrame, # (T, F x N) features
     events: Events,
     rows: pd.DatetimeIndex,
-) -> pd.DataFrame: # rows = the model's relations; columns ties, head 1, ...: shares that sum to one; 0 where a relation had told nobody
+    # rows = the model's relations; columns ties, head 1, ...: shares that sum to one; 0 where a relation had told
+    # nobody
+) -> pd.DataFrame:
     "Attention of the top layer by relation; `BadData` when nobody had anybody to ask"
     f = _heard(model, x, events, rows, 'relation_profile')
     return _shares(f.assign(relation=pd.Categorical(f['relation'], categories=model.types)), 'relation')
@@ -133,7 +148,9 @@ def plot_attention(
     f: pd.DataFrame, # what `attention_table` gives for one symbol
 ) -> Figure: # the caller saves or shows it
     "Bars of one name's attention; `BadParams` when the table has several askers or is empty"
-    if f['asker'].nunique() != 1: raise BadParams(f"plot_attention: {f['asker'].nunique()} askers. Pass ask(..., symbol=...) of a name that has neighbours.")
+    if f['asker'].nunique() != 1:
+        raise BadParams(f"plot_attention: {f['asker'].nunique()} askers. "
+                        "Pass ask(..., symbol=...) of a name that has neighbours.")
     f = f[f['asked'] == f['asked'].max()]
     f = f.assign(label=f['neighbour'] + (', ' + f['relation'] if f['relation'].nunique() > 1 else ''))
     groups = list(f.groupby(['layer', 'head']))
@@ -153,10 +170,12 @@ def silence(
     events: Events,
     row, # row label
     symbol: str,
-) -> pd.DataFrame: # one row a tie: neighbour, relation, when, weight (top layer, mean of heads), change of the symbol's score without it
+    # one row a tie: neighbour, relation, when, weight (top layer, mean of heads), change of the symbol's score
+    # without it
+) -> pd.DataFrame:
     "What each tie of one name did to its score, beside its attention weight"
     layers, score, seen = look(model, x, events, row)
-    i, (who, when, found, a) = events.symbols.index(symbol), layers[-1]
+    i, found = events.symbols.index(symbol), layers[-1][2]
     with steady(model.how.seed), torch.no_grad():
         panel = model._panel(x.loc[:row], events)
         states, hops = panel.batch(np.array([len(panel.clock) - 1]))

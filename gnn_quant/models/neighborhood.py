@@ -16,7 +16,8 @@ from ..data.events import Events
 class TieRule:
     "Which neighbours count at a row's close, and how much; `BadParams` when a value makes no sense"
     neighbors: int = 0 # most recent different neighbours of a name; 0 = all that hold
-    keep: str = 'last' # 'last' = what a name was told at the last instant of a relation, 'all' = everything it was ever told
+    # 'last' = what a name was told at the last instant of a relation, 'all' = everything it was ever told
+    keep: str = 'last'
     max_age: float = 0. # days after which a tie no longer holds; 0 = never
     halflife: float = 0. # days after which a tie counts half; 0 = age does not matter
     weight: str = '' # message column to weigh by, a negative one turns the neighbour's sign; '' = all count the same
@@ -100,7 +101,8 @@ def _sweep(ptr, src, t, w, after, times, value, known, k, last, oldest, rate, ou
             if new > seen[i]: size[i] = holding(held, ptr[i], size[i], seen[i], new, t, after, last)
             seen[i] = new
             begin = max(0, size[i] - k) if k > 0 else 0
-            degree[r, i] = _sum_up(held, ptr[i] + begin, ptr[i] + size[i], src, t, w, row, there, times[r] - 1, oldest, rate, mean, square, mass)
+            degree[r, i] = _sum_up(held, ptr[i] + begin, ptr[i] + size[i], src, t, w, row, there, times[r] - 1,
+                                   oldest, rate, mean, square, mass)
             for f in range(width):
                 weight[r, i, f] = mass[f]
                 if mass[f] > 0:
@@ -120,19 +122,23 @@ class Around:
 def around(
     values: np.ndarray, # (R, N, F) NaN where not known
     events: Events, # of one relation
-    times: np.ndarray, # (R,) int64 ascending instants of the rows; only events STRICTLY before count. core.query_instants
+    # (R,) int64 ascending instants of the rows; only events STRICTLY before count. core.query_instants
+    times: np.ndarray,
     rule: TieRule = TieRule(),
 ) -> Around:
     "Means over the neighbours of every name at every row; `BadParams` when the messages have no such weight"
     if rule.weight and rule.weight not in events.fields:
-        raise BadParams(f"ties: no message column {rule.weight!r}, the events have {', '.join(events.fields)}. Weigh by one of them, or by ''.")
+        raise BadParams(f"ties: no message column {rule.weight!r}, the events have {', '.join(events.fields)}. "
+                        "Weigh by one of them, or by ''.")
     order = np.argsort(events.dst, kind='stable')
     ptr = np.searchsorted(events.dst[order], np.arange(len(events.symbols) + 1)).astype(np.int64)
     src, t = events.src[order].astype(np.int64), events.t[order]
     w = events.msg[order, events.fields.index(rule.weight)].astype(float) if rule.weight else np.ones(len(order))
     known, shape, day = ~np.isnan(values), values.shape, 86_400e9
-    out, spread, mass = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), np.zeros(shape, np.float32)
+    out, spread, mass = (np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32),
+                         np.zeros(shape, np.float32))
     degree = np.zeros(shape[:2], np.float32)
-    _sweep(ptr, src, t, w, next_of_pair(ptr, src), times, np.where(known, values, 0).astype(np.float32), known, int(rule.neighbors), rule.keep == 'last',
-           rule.max_age * day if rule.max_age else np.inf, np.log(2) / (rule.halflife * day) if rule.halflife else 0., out, spread, mass, degree)
+    _sweep(ptr, src, t, w, next_of_pair(ptr, src), times, np.where(known, values, 0).astype(np.float32), known,
+           int(rule.neighbors), rule.keep == 'last', rule.max_age * day if rule.max_age else np.inf,
+           np.log(2) / (rule.halflife * day) if rule.halflife else 0., out, spread, mass, degree)
     return Around(out, spread, mass, degree)

@@ -55,7 +55,8 @@ def hop_of(
 ) -> Hop:
     "A hop from what the neighbour index answered"
     days = age_days(ages[0], np.int64(0))
-    return Hop(*map(torch.from_numpy, (np.where(found.mask, nbr, 0), found.mask)), days, torch.from_numpy(ages[1]), torch.from_numpy(msg[found.event]))
+    return Hop(*map(torch.from_numpy, (np.where(found.mask, nbr, 0), found.mask)), days, torch.from_numpy(ages[1]),
+               torch.from_numpy(msg[found.event]))
 
 # %% ../../nbs/44_models/panel.ipynb #397952ce
 def filled(
@@ -66,7 +67,8 @@ def filled(
     use = found.mask.any(0)
     use[:1] = True
     if use.all(): return found, nbr
-    return Neighbors(*(np.ascontiguousarray(getattr(found, f)[:, use]) for f in ('nbr', 't', 'event', 'mask')), found.times), np.ascontiguousarray(nbr[:, use])
+    return Neighbors(*(np.ascontiguousarray(getattr(found, f)[:, use]) for f in ('nbr', 't', 'event', 'mask')),
+                     found.times), np.ascontiguousarray(nbr[:, use])
 
 # %% ../../nbs/44_models/panel.ipynb #7c72235a
 class Wiring:
@@ -77,7 +79,9 @@ class Wiring:
         k: int, # neighbours to ask, of each relation
         layers: int,
         neighbor_time: str = 'query', # read a neighbour at the 'query' row, or at the 'event' as in the paper
-        sampling: str = 'recent', # the most 'recent' neighbours, different 'partners' of which each is heard once, or 'uniform' over all earlier ones
+        # the most 'recent' neighbours, different 'partners' of which each is heard once, or 'uniform' over all
+        # earlier ones
+        sampling: str = 'recent',
         seed: int = 0, # for 'uniform'
         types: tuple = (), # relations that have slots; () = those of `slot_types`
         lean: bool = False, # leave out slots that no question fills, where there are several relations
@@ -93,12 +97,15 @@ class Wiring:
     def asked(self,
         who: np.ndarray, # (Q,) names the top layer asks about: all names of one row after the other
         when: np.ndarray, # (Q,) int64 instants
-    ) -> tuple[list, np.ndarray, np.ndarray]: # (names, instants, answers, places below) a layer, and name and instant of the lowest states
+        # (names, instants, answers, places below) a layer, and name and instant of the lowest states
+    ) -> tuple[list, np.ndarray, np.ndarray]:
         "The questions of every layer, from the lowest up"
         if self.neighbor_time == 'event':
             reach = multi_hop(self.index, who, when, self.k, self.layers, self.sampling, self.seed)
-            return [(r.nodes, r.times, *self._told(r.found, r.nbr)) for r in reversed(reach.rings)], reach.nodes, reach.times
-        found = self.index.recent(who, when, self.k) if self.sampling == 'recent' else self.index.uniform(who, when, self.k, self.seed)
+            return ([(r.nodes, r.times, *self._told(r.found, r.nbr)) for r in reversed(reach.rings)], reach.nodes,
+                    reach.times)
+        found = (self.index.recent(who, when, self.k) if self.sampling == 'recent'
+                 else self.index.uniform(who, when, self.k, self.seed))
         first = np.arange(len(who)) // self.index.n * self.index.n
         return [(who, when, *self._told(found, first[:, None] + found.nbr))] * self.layers, who, when
     def _told(self, found, nbr): return filled(found, nbr) if self.lean else (found, nbr)
@@ -153,7 +160,8 @@ def run_rows(
     if panel.wiring is not None and panel.wiring.neighbor_time == 'event': size = 1
     full = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size)])
     with torch.no_grad(), cast(panel.device, precision):
-        out = [net(*panel.batch(r)).float().view(size, panel.x.shape[1], -1).cpu() for r in np.split(full, len(full) // size)]
+        out = [net(*panel.batch(r)).float().view(size, panel.x.shape[1], -1).cpu()
+               for r in np.split(full, len(full) // size)]
     return torch.cat(out)[:len(rows)].numpy()
 
 # %% ../../nbs/44_models/panel.ipynb #753d69b4
@@ -170,6 +178,8 @@ def as_device(
 ) -> str: # never 'auto'
     "A device that is there; `BadParams` where it is not"
     if device == 'auto': return 'cuda' if torch.cuda.is_available() else 'cpu'
-    if device != 'cpu' and not device.startswith('cuda'): raise BadParams(f"device={device!r}. Use 'cpu', 'cuda' or 'auto'.")
-    if device != 'cpu' and not torch.cuda.is_available(): raise BadParams(f"device={device!r}: this machine has no CUDA device. Use 'cpu' or 'auto'.")
+    if device != 'cpu' and not device.startswith('cuda'):
+        raise BadParams(f"device={device!r}. Use 'cpu', 'cuda' or 'auto'.")
+    if device != 'cpu' and not torch.cuda.is_available():
+        raise BadParams(f"device={device!r}: this machine has no CUDA device. Use 'cpu' or 'auto'.")
     return device

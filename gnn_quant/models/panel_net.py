@@ -32,7 +32,8 @@ class NetParams:
         object.__setattr__(self, 'schedule', as_schedule(self.schedule))
         object.__setattr__(self, 'horizon_weights', tuple(self.horizon_weights))
         if self.loss not in LOSSES: raise BadParams(f'network: loss={self.loss!r}. Use one of: {", ".join(LOSSES)}.')
-        if not 0 <= self.dropout < 1: raise BadParams(f'network: dropout={self.dropout}. Use a share from 0 to below 1.')
+        if not 0 <= self.dropout < 1:
+            raise BadParams(f'network: dropout={self.dropout}. Use a share from 0 to below 1.')
         for k in ('width', 'max_cells', *self.counts()):
             if getattr(self, k) < 1: raise BadParams(f'network: {k}={getattr(self, k)}. Use at least 1.')
 
@@ -95,27 +96,31 @@ class PanelNet(PanelModel):
             self.net = self._network(len(self.columns), len(self.fields), len(ys) * outputs_of(self.how.loss))
             panel, label = self._panel(x, events), np.stack([np.array(label_ranks(x, y), dtype=np.float32) for y in ys])
             rows = x.index.get_indexer(train)
-            return fit_network(
-                self.net, self._loss_of(panel, label), self._verdict(panel, x, ys[0], valid), rows[(np.isfinite(label[:, rows]).sum(2) >= 2).any(0)],
-                self.how.schedule, self._rows_at_once(x), checkpoint,
-                self._belongs(x, events, ys, train, valid) if checkpoint else None, progress)
+            return fit_network(self.net, self._loss_of(panel, label), self._verdict(panel, x, ys[0], valid),
+                               rows[(np.isfinite(label[:, rows]).sum(2) >= 2).any(0)], self.how.schedule,
+                               self._rows_at_once(x), checkpoint,
+                               self._belongs(x, events, ys, train, valid) if checkpoint else None, progress)
 
     def _belongs(self, x, events, ys, train, valid):
-        return self.params | input_names(x, events if self.reads_graph else None, ys, train, valid) | dict(relations=', '.join(self.types))
+        return (self.params | input_names(x, events if self.reads_graph else None, ys, train, valid)
+                | dict(relations=', '.join(self.types)))
 
     def _values(self, x, events, rows):
         with steady(self.how.seed): return self._score(self._panel(x, events), x, rows)
 
-    def _score(self, panel, x, rows): return score_rows(self.net, panel, x.index.get_indexer(rows), self._rows_at_once(x))
+    def _score(self, panel, x, rows):
+        return score_rows(self.net, panel, x.index.get_indexer(rows), self._rows_at_once(x))
     def _loss_of(self, panel, label):
         label = torch.from_numpy(label)
-        return lambda rows: horizon_loss(self.how.loss, heads(self.net(*panel.batch(rows)), len(rows)), label[:, rows], self.how.horizon_weights)
+        return lambda rows: horizon_loss(self.how.loss, heads(self.net(*panel.batch(rows)), len(rows)),
+                                         label[:, rows], self.how.horizon_weights)
     def _verdict(self, panel, x, y, valid):
         def verdict():
             ic = rank_ic(as_scores(self._score(panel, x, valid), x, valid), y.frame).mean()
             return 0. if np.isnan(ic) else float(ic)
         return verdict
-    def _rows_at_once(self, x): return int(np.clip(self.how.max_cells // (len(symbols_of(x)) * self._per_name()), 1, 64))
+    def _rows_at_once(self, x):
+        return int(np.clip(self.how.max_cells // (len(symbols_of(x)) * self._per_name()), 1, 64))
 
 # %% ../../nbs/44_models/panel_net.ipynb #93be4d85
 def message_scaler(

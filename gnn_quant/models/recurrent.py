@@ -44,7 +44,8 @@ class MLPNet(nn.Module):
     ):
         super().__init__()
         block = lambda i: [nn.Linear(i, width), nn.ReLU(), nn.Dropout(dropout)]
-        self.net = nn.Sequential(nn.Linear(2 * d_in, width), nn.ReLU(), *(m for _ in range(layers) for m in block(width)), nn.Linear(width, outs))
+        self.net = nn.Sequential(nn.Linear(2 * d_in, width), nn.ReLU(),
+                                 *(m for _ in range(layers) for m in block(width)), nn.Linear(width, outs))
     def forward(self,
         x: torch.Tensor, # (1, P, 2F) a window of one row
     ) -> torch.Tensor: # (P, outs)
@@ -89,7 +90,8 @@ class RecurrentNet(nn.Module):
 
 # %% ../../nbs/44_models/recurrent.ipynb #ad60f56e
 class Recurrent(PanelNet):
-    "GRU or LSTM over a trailing window of a name's features; takes the fields of `RecurrentParams`, and is called as its cell"
+    """GRU or LSTM over a trailing window of a name's features;
+    takes the fields of `RecurrentParams`, and is called as its cell"""
     Params = RecurrentParams
     def __init__(self, **params):
         super().__init__(**params)

@@ -36,10 +36,12 @@ class Random(Rule):
     def __init__(self,
         seed: int = 0,
     ):
-        if not 0 <= int(seed) < 2**32: raise BadParams(f'Random: seed={seed} is outside 0 .. 2**32-1. Pass a non-negative integer.')
+        if not 0 <= int(seed) < 2**32:
+            raise BadParams(f'Random: seed={seed} is outside 0 .. 2**32-1. Pass a non-negative integer.')
         self.params, self.seed = dict(model=self.name, seed=int(seed)), int(seed)
     def _values(self, x, events, rows):
-        names = np.array([int.from_bytes(hashlib.sha256(s.encode()).digest()[:8], 'little') for s in symbols_of(x)], dtype=np.uint64)
+        names = np.array([int.from_bytes(hashlib.sha256(s.encode()).digest()[:8], 'little') for s in symbols_of(x)],
+                         dtype=np.uint64)
         dates = mixed(instants(rows).astype(np.uint64) ^ mixed(np.array([self.seed + 1], dtype=np.uint64)))
         return (mixed(dates[:, None] ^ names) >> np.uint64(11)) * 2.**-53
 
@@ -72,7 +74,9 @@ def one_feature(
     who: str, # name that the error starts with
 ) -> np.ndarray: # (R, N, 1) float32, NaN where not known
     "One feature of some rows; `BadParams` when it is not there"
-    if feature not in features_of(x): raise BadParams(f"{who}: no feature {feature!r} among {', '.join(features_of(x))}. Build it, or name another one by feature=.")
+    if feature not in features_of(x):
+        raise BadParams(f"{who}: no feature {feature!r} among {', '.join(features_of(x))}. "
+                        "Build it, or name another one by feature=.")
     return feature_array(x.loc[rows, [feature]])
 
 # %% ../../nbs/44_models/rules.ipynb #0b791384
@@ -81,7 +85,8 @@ class GroupReversal(Rule):
     name, reads_graph = 'group_reversal', True
     def __init__(self,
         feature: str = 'ret_1', # name of the feature
-        field: str = '', # message column that marks the group's events, such as 'is_industry' or 'same_sector'; '' = all events
+        # message column that marks the group's events, such as 'is_industry' or 'same_sector'; '' = all events
+        field: str = '',
         keep: str = 'last', # as in `TieRule`: 'last' = what a name was told last, 'all' = every neighbour it ever had
         max_age: float = 0., # days after which a tie no longer holds; 0 = never
         seed: int = 0, # not used: nothing is random
@@ -100,7 +105,9 @@ def marked(
 ) -> Events: # those in which the column is not zero
     "Events of one kind; `BadParams` when there is no such column"
     if not field: return events
-    if field not in events.fields: raise BadParams(f"{who}: no message column {field!r}, the events have {', '.join(events.fields)}. Name one of them by field=.")
+    if field not in events.fields:
+        raise BadParams(f"{who}: no message column {field!r}, the events have {', '.join(events.fields)}. "
+                        "Name one of them by field=.")
     return take(events, events.msg[:, events.fields.index(field)] != 0)
 
 # %% ../../nbs/44_models/rules.ipynb #a6a80407
@@ -110,7 +117,8 @@ def less_group(
     times: np.ndarray, # (R,) int64 instants of the rows: core.query_instants
     rule: TieRule = TieRule(),
 ) -> np.ndarray: # (R, N, F) own value less the group's mean; NaN where the own one is not known
-    "Values relative to oneself and one's neighbours; to all names of the row where one has no neighbour of whom it is known"
+    """Values relative to oneself and one's neighbours;
+    to all names of the row where one has no neighbour of whom it is known"""
     a, known = around(own, events, times, rule), ~np.isnan(own)
     group = (np.where(a.mass > 0, a.mean * a.mass, 0) + np.where(known, own, 0)) / (a.mass + 1)
     market = np.where(known, own, 0).sum(1, dtype=float, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)

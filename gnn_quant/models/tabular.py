@@ -28,7 +28,8 @@ class Baseline(PanelModel):
     def _learn(self, x, events, ys, train, valid, checkpoint, progress):
         self._look(x, events, train)
         a = {rows: self._array(x, events, when) for rows, when in (('train', train), ('valid', valid))}
-        label = {rows: label_ranks(x.loc[when], ys[0]).to_numpy() for rows, when in (('train', train), ('valid', valid))}
+        label = {rows: label_ranks(x.loc[when], ys[0]).to_numpy()
+                 for rows, when in (('train', train), ('valid', valid))}
         ic = lambda rows, when: float(np.nan_to_num(verdict_of(self._of(a[rows]), x, ys[0].frame, when)))
         self._fit(pairs(a['train'], label['train']), pairs(a['valid'], label['valid']), lambda: ic('valid', valid))
         return one_row(ic('train', train), ic('valid', valid))
@@ -46,10 +47,12 @@ class Ridge(Baseline):
         alphas: tuple = (1., 100., 10_000.), # penalties to choose from
         seed: int = 0, # not used: nothing is random
     ):
-        if not len(alphas) or min(alphas) < 0: raise BadParams(f'Ridge: alphas={alphas}. Give at least one, none negative.')
+        if not len(alphas) or min(alphas) < 0:
+            raise BadParams(f'Ridge: alphas={alphas}. Give at least one, none negative.')
         self.alphas, self.params = tuple(alphas), dict(model='ridge', alphas=str(tuple(alphas)))
     def _inputs(self, a): return np.nan_to_num(self.scale(a)).astype(np.float64)
-    def _predict(self, a): return sum((a[:, j] * b for j, b in enumerate(self.model.coef_)), np.full(len(a), self.model.intercept_))
+    def _predict(self, a):
+        return sum((a[:, j] * b for j, b in enumerate(self.model.coef_)), np.full(len(a), self.model.intercept_))
     def _fit(self, train, valid, verdict):
         self.scale, tried = Scaler.fit(train[0]), []
         inputs = self._inputs(train[0])
@@ -72,12 +75,14 @@ class LightGBM(Baseline):
         for k, v in dict(trees=trees, lr=lr, min_leaf=min_leaf, patience=patience).items():
             if not v > 0: raise BadParams(f'LightGBM: {k}={v}. Use a positive number.')
         if leaves < 2: raise BadParams(f'LightGBM: leaves={leaves}. A tree has at least 2.')
-        self.params = dict(model='lightgbm', trees=trees, leaves=leaves, lr=lr, min_leaf=min_leaf, patience=patience, seed=seed)
+        self.params = dict(model='lightgbm', trees=trees, leaves=leaves, lr=lr, min_leaf=min_leaf,
+                           patience=patience, seed=seed)
     def _inputs(self, a): return a
     def _fit(self, train, valid, verdict):
         p = self.params
-        core = dict(objective='l2', num_leaves=p['leaves'], learning_rate=p['lr'], min_data_in_leaf=p['min_leaf'], seed=p['seed'],
-                    bagging_fraction=.8, bagging_freq=1, feature_fraction=.8, num_threads=1, deterministic=True, force_row_wise=True, verbosity=-1)
+        core = dict(objective='l2', num_leaves=p['leaves'], learning_rate=p['lr'], min_data_in_leaf=p['min_leaf'],
+                    seed=p['seed'], bagging_fraction=.8, bagging_freq=1, feature_fraction=.8, num_threads=1,
+                    deterministic=True, force_row_wise=True, verbosity=-1)
         data = lightgbm.Dataset(*train, params=core)
         self.model = lightgbm.train(core, data, p['trees'], [lightgbm.Dataset(*valid, reference=data)],
                                     callbacks=[lightgbm.early_stopping(p['patience'], verbose=False)])

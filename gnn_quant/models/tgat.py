@@ -42,7 +42,8 @@ class TemporalLayer(nn.Module):
     ) -> torch.Tensor: # (Q, width)
         if hop is None: return self.merge(torch.cat([torch.zeros_like(h), h], -1))
         own = h if len(h) == len(hop.nbr) else h[:len(hop.nbr)]
-        said = self.attention.gather(torch.cat([own, now.expand(len(own), -1)], -1), h, hop.nbr, tie, hop.mask, weights=seen is not None)
+        said = self.attention.gather(torch.cat([own, now.expand(len(own), -1)], -1), h, hop.nbr, tie, hop.mask,
+                                     weights=seen is not None)
         if seen is not None:
             said, a = said
             seen.append(a)
@@ -61,9 +62,11 @@ class TGATNet(nn.Module):
         super().__init__()
         self.encode = nn.Sequential(nn.Linear(2 * d_in, width), nn.ReLU())
         self.time = TimeEncoding(time_dim).requires_grad_(clock == 'learned')
-        self.layers = nn.ModuleList(TemporalLayer(width, d_msg + time_dim, time_dim, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(TemporalLayer(width, d_msg + time_dim, time_dim, heads, dropout)
+                                    for _ in range(layers))
         self.score = nn.Linear(width, outs)
-    def tie(self, hop): return torch.cat([hop.msg, self.time(hop.ages).index_select(0, hop.age.flatten()).view(*hop.age.shape, -1)], -1)
+    def tie(self, hop):
+        return torch.cat([hop.msg, self.time(hop.ages).index_select(0, hop.age.flatten()).view(*hop.age.shape, -1)], -1)
     def forward(self,
         x: torch.Tensor, # (P, F) scaled features of the lowest states; NaN = not known
         hops: list, # one `Hop` a layer from the lowest up; None for a layer without edges
@@ -86,7 +89,9 @@ class TGATParams:
     time_dim: int = 8 # numbers in the encoding of an age
     dropout: float = .1
     neighbor_time: str = 'query' # read a neighbour at the 'query' row, or at the 'event' as in the paper
-    sampling: str = 'recent' # ask the most 'recent' events, different 'partners' of which each is heard once, or 'uniform' over all earlier events; always the same for a (name, row)
+    # ask the most 'recent' events, different 'partners' of which each is heard once, or 'uniform' over all earlier
+    # events; always the same for a (name, row)
+    sampling: str = 'recent'
     clock: str = 'learned' # frequencies of the encoding of ages: 'learned' as in the paper, or 'fixed'
     edge_free: bool = False # the twin without neighbours
     rewired: bool = False # the twin with other partners
@@ -102,10 +107,13 @@ class TGATParams:
     def __post_init__(self):
         self._one_place()
         object.__setattr__(self, 'horizon_weights', tuple(self.horizon_weights))
-        for k, v in dict(neighbor_time=('query', 'event'), sampling=('recent', 'partners', 'uniform'), clock=('learned', 'fixed'), loss=tuple(LOSSES), precision=('float32', 'bf16')).items():
-            if getattr(self, k) not in v: raise BadParams(f'TGAT: {k}={getattr(self, k)!r}. Use one of: {", ".join(v)}.')
+        for k, v in dict(neighbor_time=('query', 'event'), sampling=('recent', 'partners', 'uniform'),
+                         clock=('learned', 'fixed'), loss=tuple(LOSSES), precision=('float32', 'bf16')).items():
+            if getattr(self, k) not in v:
+                raise BadParams(f'TGAT: {k}={getattr(self, k)!r}. Use one of: {", ".join(v)}.')
         if not 0 <= self.dropout < 1: raise BadParams(f'TGAT: dropout={self.dropout}. Use a share from 0 to below 1.')
-        if self.edge_free and self.rewired: raise BadParams('TGAT: edge_free and rewired. A twin has no edges, or other ones: choose.')
+        if self.edge_free and self.rewired:
+            raise BadParams('TGAT: edge_free and rewired. A twin has no edges, or other ones: choose.')
         for k in ('layers', 'width', 'heads', 'neighbors', 'max_edges'):
             if getattr(self, k) < 1: raise BadParams(f'TGAT: {k}={getattr(self, k)}. Use at least 1.')
 
@@ -116,7 +124,26 @@ class TGATParams:
         object.__setattr__(self, 'schedule', replace(how, device='cpu', precision='float32'))
 
     @property
-    def net(self) -> dict: return {k: getattr(self, k) for k in ('layers', 'width', 'heads', 'time_dim', 'dropout', 'clock')}
+    def net(self) -> dict:
+        return {k: getattr(self, k) for k in ('layers', 'width', 'heads', 'time_dim', 'dropout', 'clock')}
+
+# %% ../../nbs/44_models/tgat.ipynb #c41d70e2
+def _make_net(p, d_in, d_msg, outs):
+    net = TGATNet(d_in, d_msg, **p.net, outs=outs).to(as_device(p.device))
+    if p.compile: net.compile(dynamic=True)
+    return net
+
+def _spread(out): return log_variance(torch.from_numpy(out[..., 1])).div(2).exp().numpy()
+
+def _check_moved(who, events, seed):
+    if rewired_share(events, rewire(events, seed)): return
+    raise BadData(f'{who}: none of {len(events)} events can get another partner, so this twin is the model itself. '
+                  'Use events of which several share an instant, among at least 3 names.')
+
+def _make_wiring(p, events, msg_scale, types):
+    seen = rewire(events, p.seed) if p.rewired else events
+    fused = as_device(p.device) == 'cpu' and p.precision == 'float32' and not p.compile
+    return Wiring(seen, msg_scale, p.neighbors, p.layers, p.neighbor_time, p.sampling, p.seed, types, fused)
 
 # %% ../../nbs/44_models/tgat.ipynb #2d9bff4b
 class TGAT(PanelNet):
@@ -132,9 +159,10 @@ class TGAT(PanelNet):
         events: Events,
         rows: pd.DatetimeIndex, # rows to score
     ) -> pd.DataFrame: # (R, N) standard deviations in units of label ranks; NaN where nothing is known of a name
-        "How unsure the network claims to be of each score; not calibrated. `BadParams` unless it was fitted with loss='nll'"
-        if self.how.loss != 'nll': raise BadParams(f"{self.name}: loss={self.how.loss!r} learns no spread. Fit with loss='nll'.")
-        return self._reading(lambda out: log_variance(torch.from_numpy(out[..., 1])).div(2).exp().numpy()).predict(x, events, rows)
+        "Spread of each score as the network estimates it, not calibrated; `BadParams` unless fitted with loss='nll'"
+        if self.how.loss != 'nll':
+            raise BadParams(f"{self.name}: loss={self.how.loss!r} learns no spread. Fit with loss='nll'.")
+        return self._reading(_spread).predict(x, events, rows)
     def predict_horizon(self,
         x: pd.DataFrame, # (T, F x N) features
         events: Events,
@@ -153,24 +181,22 @@ class TGAT(PanelNet):
         other._read = read
         return other
     def _read(self, out): return out[..., 0]
-    def _network(self, d_in, d_msg, outs):
-        net = TGATNet(d_in, d_msg, **self.how.net, outs=outs).to(as_device(self.how.device))
-        if self.how.compile: net.compile(dynamic=True)
-        return net
+    def _network(self, d_in, d_msg, outs): return _make_net(self.how, d_in, d_msg, outs)
     def _learn(self, x, events, *rest):
-        if self.how.rewired and rewired_share(events, rewire(events, self.how.seed)) == 0:
-            raise BadData(f'{self.name}: none of {len(events)} events can get another partner, so this twin is the model itself. '
-                          'Use events of which several share an instant, among at least 3 names.')
+        if self.how.rewired: _check_moved(self.name, events, self.how.seed)
         return super()._learn(x, events, *rest)
-    def _panel(self, x, events): return Panel(x, self.scale, None if self.how.edge_free else self._wiring(events), self.how.layers, as_device(self.how.device))
+    def _panel(self, x, events):
+        return Panel(x, self.scale, None if self.how.edge_free else self._wiring(events), self.how.layers,
+                     as_device(self.how.device))
     def _wiring(self, events):
         if self._kept is None or self._kept[0] is not events or self._kept[1] is not self.msg_scale:
-            seen, p = rewire(events, self.how.seed) if self.how.rewired else events, self.how
-            fused = as_device(p.device) == 'cpu' and p.precision == 'float32' and not p.compile
-            self._kept = events, self.msg_scale, Wiring(seen, self.msg_scale, p.neighbors, p.layers, p.neighbor_time, p.sampling, p.seed, self.types, fused)
+            self._kept = events, self.msg_scale, _make_wiring(self.how, events, self.msg_scale, self.types)
         return self._kept[2]
-    def _values(self, x, events, rows): return super()._values(x if self.how.neighbor_time == 'event' else x.loc[rows], events, rows)
-    def _score(self, panel, x, rows): return self._read(run_rows(self.net, panel, x.index.get_indexer(rows), self._rows_at_once(x), self.how.precision))
+    def _values(self, x, events, rows):
+        return super()._values(x if self.how.neighbor_time == 'event' else x.loc[rows], events, rows)
+    def _score(self, panel, x, rows):
+        return self._read(run_rows(self.net, panel, x.index.get_indexer(rows), self._rows_at_once(x),
+                                   self.how.precision))
     def _loss_of(self, panel, label):
         label = torch.from_numpy(label).to(panel.device)
         def loss(rows):

@@ -30,8 +30,9 @@ class NodeMemory(nn.Module):
         if n < 1 or width < 1: raise BadParams(f'NodeMemory: {n} nodes, width {width}. Use at least 1 of each.')
         self.n, self.width, self.d_msg, self.time = n, width, d_msg, time
         self.cell = nn.GRUCell(2 * width + d_msg + len(time.omega), width)
-        for name, shape, kind in (('memory', (n, width), torch.float32), ('written', (n,), torch.float64), ('waits', (n,), torch.bool),
-                                  ('heard', (n, width), torch.float32), ('when', (n,), torch.float64), ('said', (n, d_msg), torch.float32)):
+        for name, shape, kind in (('memory', (n, width), torch.float32), ('written', (n,), torch.float64),
+                                  ('waits', (n,), torch.bool), ('heard', (n, width), torch.float32),
+                                  ('when', (n,), torch.float64), ('said', (n, d_msg), torch.float32)):
             self.register_buffer(name, torch.zeros(shape, dtype=kind))
     def reset(self):
         "Forget everything: no node has met another"
@@ -42,7 +43,8 @@ class NodeMemory(nn.Module):
         own, slept = self.memory[nodes], (self.when[nodes] - self.written[nodes]).float()
         told = torch.cat([own, self.heard[nodes], self.said[nodes], self.time(slept)], -1)
         return torch.where(self.waits[nodes].unsqueeze(-1), self.cell(told, own), own)
-    def early(self, nodes, times): return self.waits[nodes] & (self.when[nodes] < times) # (P,) does something wait that came STRICTLY before the instant?
+    # (P,) does something wait that came STRICTLY before the instant?
+    def early(self, nodes, times): return self.waits[nodes] & (self.when[nodes] < times)
     def at(self,
         nodes: torch.Tensor, # (P,) int64
         times: torch.Tensor, # (P,) float64 instants of the questions
@@ -60,11 +62,13 @@ class NodeMemory(nn.Module):
         both = lambda a, b: torch.stack([a, b], 1).flatten(0, 1)
         who, other, when, said = both(src, dst), both(dst, src), both(t, t), both(msg, msg)
         nodes, place = torch.unique(who, return_inverse=True)
-        last = torch.zeros(len(nodes), dtype=torch.int64).scatter_reduce(0, place, torch.arange(len(who)), 'amax', include_self=False)
+        last = torch.zeros(len(nodes), dtype=torch.int64).scatter_reduce(
+            0, place, torch.arange(len(who)), 'amax', include_self=False)
         old = nodes[self.early(nodes, when[last])]
         fresh = self.folded(old)
         self.memory[old], self.written[old] = fresh, self.when[old]
-        self.waits[nodes], self.when[nodes], self.said[nodes], self.heard[nodes] = True, when[last], said[last], self.memory[other[last]]
+        self.waits[nodes], self.when[nodes], self.said[nodes], self.heard[nodes] = (
+            True, when[last], said[last], self.memory[other[last]])
 
 # %% ../../nbs/44_models/tgn.ipynb #894d73f7
 def rounds(
@@ -96,13 +100,15 @@ class MemoryLinks(Encoder):
     ):
         super().__init__()
         self.width, self.k, self.d_msg, self.time = width, neighbors, d_msg, FixedTime(time_dim, 9.)
-        self.params = dict(encoder='tgn', nodes=n, width=width, neighbors=neighbors, heads=heads, time_dim=time_dim, dropout=dropout, d_msg=d_msg)
+        self.params = dict(encoder='tgn', nodes=n, width=width, neighbors=neighbors, heads=heads, time_dim=time_dim,
+                           dropout=dropout, d_msg=d_msg)
         self.store = NodeMemory(n, width, 0, self.time)
         self.attention = TemporalAttention(width + time_dim, width + d_msg + time_dim, width, heads)
         self.merge = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width))
     def reset(self): self.store.reset()
     def observe(self, src, dst, t):
-        self.store.observe(torch.from_numpy(src), torch.from_numpy(dst), torch.from_numpy(t / 1e9), torch.zeros(len(t), 0))
+        self.store.observe(torch.from_numpy(src), torch.from_numpy(dst), torch.from_numpy(t / 1e9),
+                           torch.zeros(len(t), 0))
     def embed(self,
         nodes: np.ndarray, # (Q,)
         times: np.ndarray, # (Q,) int64 nanoseconds
@@ -145,7 +151,8 @@ class MemoryNet(nn.Module):
         super().__init__()
         self.encode = nn.Sequential(nn.Linear(2 * d_in, how.width), nn.ReLU())
         self.cell = nn.GRUCell(2 * how.width + d_tie, how.width)
-        self.read = nn.Sequential(nn.Linear(3 * how.width, how.width), nn.ReLU(), nn.Dropout(how.dropout), nn.Linear(how.width, outs))
+        self.read = nn.Sequential(nn.Linear(3 * how.width, how.width), nn.ReLU(), nn.Dropout(how.dropout),
+                                  nn.Linear(how.width, outs))
     def forward(self,
         x: torch.Tensor, # (L, Q, d_in) scaled features of each step, oldest first; NaN = not known
         nbr: torch.Tensor, # (L, Q, K) positions among the Q of the neighbours known at each step
@@ -174,7 +181,8 @@ class MemoryPanel:
             n = self.x.shape[1]
             found = self.index.recent(np.arange(n), np.repeat(self.clock[r], n), self.how.neighbors)
             mask = torch.from_numpy(found.mask)
-            told = torch.cat([torch.from_numpy(self.msg[found.event]), self.code(torch.from_numpy((found.age / 86_400e9).astype(np.float32)))], -1)
+            told = torch.cat([torch.from_numpy(self.msg[found.event]),
+                              self.code(torch.from_numpy((found.age / 86_400e9).astype(np.float32)))], -1)
             tie = (told * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
             self.kept[r] = torch.from_numpy(np.where(found.mask, found.nbr, 0).astype(np.int32)), mask, tie
         return self.kept[r]
@@ -183,7 +191,8 @@ class MemoryPanel:
     ) -> tuple: # what `MemoryNet` takes
         n, steps = self.x.shape[1], rows + np.arange(1 - self.how.window, 1)[:, None]
         live, steps = steps >= 0, np.maximum(steps, 0)
-        parts = [[torch.cat(p) for p in zip(*(self.row(r) for r in s))] for s in steps]
+        joined = lambda s: [torch.cat(p) for p in zip(*map(self.row, s))]
+        parts = list(map(joined, steps))
         nbr, mask, tie = (torch.stack(p) for p in zip(*parts))
         nbr = nbr.to(torch.int64) + torch.arange(len(rows)).repeat_interleave(n).view(1, -1, 1) * n
         x = torch.from_numpy(self.x[steps].reshape(len(steps), len(rows) * n, -1))

@@ -14,25 +14,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, CheckpointMismatch, frame_hash
-from ..data.bundle import Dataset
+from ..data.bundle import Bundle
 from ..lookahead.audit import Audit, Finding, audit, warmup_drift
 from ..lookahead.diff import moved
-from ..lookahead.replay import Line, memory_of, sampled
+from ..graph.sampling.answers import sampled
+from ..lookahead.replay import Line
+from ..models.memory_state import memory_of
 from ..data.target import Target, resolved
 from ..data.events import Events
 from ..models.inspect import top_edges
 from ..training.seeds import seed_mean
 from ..training.walk_forward import Fold, run_fold
 from ..report.markup import banner, facts, items, note, page, section, table, text
-from .artifacts import get_dataset
+from .artifacts import get_bundle
 from ..runs.folders import Run, get_frame, upstream
-from .stages import Recipe, Sizing, fresh, line_edges, line_features, line_signals, line_targets, line_weights, prints, recipe, sizing
+from .stages import (Recipe, Sizing, fresh, line_edges, line_features, line_signals, line_targets,
+                                       line_weights, prints, recipe, sizing)
 
 # %% ../../nbs/84_pipeline/audit.ipynb #6ddb80e4
 @dataclass(frozen=True, eq=False)
 class Record:
     "What was run, and what it left to compare with"
-    data: Dataset
+    data: Bundle
     how: Recipe
     sized: Sizing
     folds: list # of `Fold`, oldest first
@@ -54,7 +57,10 @@ def stored_folds(
     def block(i, k):
         r = f[(f['fold'] == i) & (f['block'] == k)].iloc[0]
         rows = index[index.slice_indexer(r['first'], r['last'])]
-        if len(rows) != r['rows']: raise BadData(f"audit: fold {i}, {k}: {len(rows)} rows from {r['first']:%Y-%m-%d} to {r['last']:%Y-%m-%d}, the run had {r['rows']}. The features have other rows now: was the warm-up changed?")
+        if len(rows) != r['rows']:
+            raise BadData(f"audit: fold {i}, {k}: {len(rows)} rows from {r['first']:%Y-%m-%d} to "
+                          f"{r['last']:%Y-%m-%d}, the run had {r['rows']}. "
+                          "The features have other rows now: was the warm-up changed?")
         return rows
     return [Fold(*(block(i, k) for k in ('train', 'valid', 'test'))) for i in sorted(f['fold'].unique())]
 
@@ -64,11 +70,13 @@ def open_record(
 ) -> Record:
     "Everything an audit compares with; `StoreError` when a frame is not what the manifest says"
     train = upstream(signals, 'train')
-    d, how, models = get_dataset(upstream(train, 'ingest')), recipe(train.params), train.manifest['models']
+    d, how, models = get_bundle(upstream(train, 'ingest')), recipe(train.params), train.manifest['models']
     many = {f'seed{s}.{m}' for s in how.seeds for m in models}
-    scores = {k: get_frame(train, f'scores.{k}') for k in models} | {k: get_frame(train, k) for k in train.frames if k in many}
+    scores = ({k: get_frame(train, f'scores.{k}') for k in models}
+              | {k: get_frame(train, k) for k in train.frames if k in many})
     home = train.path / 'checkpoints'
-    return Record(d, how, sizing(signals.params), stored_folds(get_frame(train, 'folds'), d.bars.index[how.warmup:]), scores,
+    return Record(d, how, sizing(signals.params),
+                  stored_folds(get_frame(train, 'folds'), d.bars.index[how.warmup:]), scores,
                   *({m: get_frame(signals, f'{k}.{m}') for m in models} for k in ('signals', 'weights')),
                   get_frame(train, 'prints') if 'prints' in train.frames else None, home if home.is_dir() else None)
 
@@ -86,7 +94,9 @@ def draw_cuts(
     whole = [f.test[f.test < index[-1]] for f in folds]
     rows = [r for r in whole if len(r)]
     if cuts < 0: raise BadParams(f'audit: cuts={cuts}. Ask for 1 or more dates, or 0 for one in every fold.')
-    if not rows: raise BadData(f'audit: none of {sum(len(f.test) for f in folds)} test rows has a later row. There is no future to change.')
+    if not rows:
+        raise BadData(f'audit: none of {sum(len(f.test) for f in folds)} test rows has a later row. '
+                      'There is no future to change.')
     at = np.linspace(0, len(rows) - 1, cuts or len(rows)).round().astype(int)
     rng = np.random.default_rng(seed)
     blocks = [*(rows[i] for i in at[:-1]), rows[-1][-NEAR:]]
@@ -110,14 +120,17 @@ def named_cuts(
     cuts = sorted({pd.Timestamp(d) for d in dates})
     for c in cuts:
         if fold_of(folds, c) is None or c >= index[-1]:
-            raise BadParams(f'audit: {c:%Y-%m-%d} is no row of a test block with a later row; tests run from {folds[0].test[0]:%Y-%m-%d} to {folds[-1].test[-1]:%Y-%m-%d}. Name a session among them.')
+            raise BadParams(f'audit: {c:%Y-%m-%d} is no row of a test block with a later row; tests run from '
+                            f'{folds[0].test[0]:%Y-%m-%d} to {folds[-1].test[-1]:%Y-%m-%d}. '
+                            'Name a session among them.')
     return cuts
 
 # %% ../../nbs/84_pipeline/audit.ipynb #6d22c12a
 def _hash(x, events, ys, fold):
     h = hashlib.sha256(frame_hash(x).encode())
     for a in (events.src, events.dst, events.t, events.msg): h.update(a.tobytes())
-    for part in (*events.symbols, *events.fields, *(f'{y.horizon} {y.delay} {frame_hash(y.frame)}' for y in ys)): h.update(part.encode() + b'\x1f')
+    for part in (*events.symbols, *events.fields, *(f'{y.horizon} {y.delay} {frame_hash(y.frame)}' for y in ys)):
+        h.update(part.encode() + b'\x1f')
     for rows in (fold.train, fold.valid): h.update(rows.as_unit('ns').asi8.tobytes())
     return h.hexdigest()
 
@@ -126,7 +139,7 @@ def fitted(
     how: Recipe,
     name: str, seed: int, # of the model
     fold: Fold,
-    x: pd.DataFrame, events: Events, ys: tuple, # of any length; what was not known on the first test row is left out here
+    x: pd.DataFrame, events: Events, ys: tuple, # of any length; cut here to what was known on the first test row
 ): # a fitted model
     "A model trained from what was known on the first day it is used"
     day = fold.test[0]
@@ -154,9 +167,12 @@ def ask(
 ) -> Asked:
     "The folds and seeds to train; `BadParams` on a model that the run has not"
     odd = [m for m in models if m not in record.weights]
-    if odd or seeds < 0: raise BadParams(f"audit: {f'{odd[0]} was not trained' if odd else f'seeds={seeds}'}. Use some of {', '.join(record.weights)}, and 1 or more seeds, or 0 for all.")
+    if odd or seeds < 0:
+        raise BadParams(f"audit: {f'{odd[0]} was not trained' if odd else f'seeds={seeds}'}. "
+                        f"Use some of {', '.join(record.weights)}, and 1 or more seeds, or 0 for all.")
     folds = [f for f in record.folds if any(c in f.test for c in cuts)]
-    own = lambda m, i: [record.seeds(m)[(i + k) % len(record.seeds(m))] for k in range(min(seeds or len(record.seeds(m)), len(record.seeds(m))))]
+    own = lambda m, i: [record.seeds(m)[(i + k) % len(record.seeds(m))]
+                        for k in range(min(seeds or len(record.seeds(m)), len(record.seeds(m))))]
     return Asked(tuple(folds), tuple({m: own(m, i) for m in models or record.weights} for i in range(len(folds))))
 
 # %% ../../nbs/84_pipeline/audit.ipynb #af202296
@@ -164,7 +180,8 @@ def rescored(
     record: Record,
     asked: Asked,
     kept: dict, # of `fitted`
-) -> Callable: # stage of a `Line`: 'tgat' -> (T, N) scores, and 'seed0.tgat' -> those of one seed, where there are several
+    # stage of a `Line`: 'tgat' -> (T, N) scores, and 'seed0.tgat' -> those of one seed, where there are several
+) -> Callable:
     "The stage that trains and scores"
     def scores_of(m, seed, fold, x, e, ys, cut):
         if cut is None: return run_fold(fresh(m, record.how)(seed), x, e, ys, fold)[0]
@@ -178,7 +195,8 @@ def rescored(
                 for s in own:
                     new = scores_of(m, s, fold, x, e, ys, data.cut)
                     out[f'seed{s}.{m}' if many else m].loc[new.index] = new
-                if many: out[m].loc[new.index] = seed_mean({s: out[f'seed{s}.{m}'].loc[new.index] for s in record.seeds(m)})
+                if many:
+                    out[m].loc[new.index] = seed_mean({s: out[f'seed{s}.{m}'].loc[new.index] for s in record.seeds(m)})
         return out
     return stage
 
@@ -200,7 +218,8 @@ def put_back(
     x: pd.DataFrame, events: Events, ys: tuple,
 ): # the model with the weights that the run saved; None where it saved none, or of another code
     "A model as the run had it"
-    saved = record.checkpoints / f'seed{seed}' / name / f'{fold.test[0]:%Y%m%dT%H%M%S}' / 'train.pt' if record.checkpoints else None
+    saved = (record.checkpoints / f'seed{seed}' / name / f'{fold.test[0]:%Y%m%dT%H%M%S}' / 'train.pt'
+             if record.checkpoints else None)
     if saved is None or not saved.is_file(): return None
     with tempfile.TemporaryDirectory(prefix='gnnq-') as home:
         copied = shutil.copy(saved, home)
@@ -220,7 +239,8 @@ def remembered(
         out = {m: h[h.index.isin(x.index)].copy() for m, h in held.items()}
         for fold, seeds in asked.at(data.cut):
             for m in held:
-                model = (put_back(record, m, seeds[m][0], fold, x, e, ys) if data.cut is None else None) or fitted(kept, record.how, m, seeds[m][0], fold, x, e, ys)
+                model = (put_back(record, m, seeds[m][0], fold, x, e, ys) if data.cut is None else None) or fitted(
+                    kept, record.how, m, seeds[m][0], fold, x, e, ys)
                 new = memory_of(model, x, e, fold.test[fold.test.isin(x.index)])
                 out[m].loc[new.index] = new
         return out
@@ -232,29 +252,37 @@ def held_by(
     x: pd.DataFrame, events: Events, ys: tuple, # of the whole run
 ) -> dict: # model -> (R, W*N) memories; models without one, or without saved weights, are left out
     "What the models of the run remembered"
-    own = {m: [(put_back(record, m, s[m][0], f, x, events, ys), f) for f, s in zip(asked.folds, asked.seeds)] for m in asked.models if remembers(record.how, m)}
-    return {m: pd.concat([memory_of(model, x, events, f.test) for model, f in v]) for m, v in own.items() if all(model is not None for model, _ in v)}
+    own = {m: [(put_back(record, m, s[m][0], f, x, events, ys), f) for f, s in zip(asked.folds, asked.seeds)]
+           for m in asked.models if remembers(record.how, m)}
+    return {m: pd.concat([memory_of(model, x, events, f.test) for model, f in v]) for m, v in own.items()
+            if all(model is not None for model, _ in v)}
 
 # %% ../../nbs/84_pipeline/audit.ipynb #6ef6d36a
 def build_line(
     record: Record,
     asked: Asked,
-) -> tuple[Line, dict, dict, dict]: # the line, its data, what the run made at each stage, and where fitted models are kept
+    # the line, its data, what the run made at each stage, and where fitted models are kept
+) -> tuple[Line, dict, dict, dict]:
     "The line of a run as stages of an audit"
     how, sized, kept, data = record.how, record.sized, {}, dict(bars=record.data.bars)
     if how.static_sectors and record.data.sectors is not None: data['sectors'] = record.data.sectors
     rows = pd.DatetimeIndex(np.concatenate([f.test for f in asked.folds]))
-    x, e, ys = line_features(data['bars'], how), line_edges(data['bars'], how, data.get('sectors')), line_targets(data['bars'], how)
+    x, e, ys = (line_features(data['bars'], how), line_edges(data['bars'], how, data.get('sectors')),
+                line_targets(data['bars'], how))
     held = held_by(record, asked, x, e, ys)
     graph = lambda d, m: line_edges(d['bars'], how, d['sectors'] if 'sectors' in d else None)
     answers = lambda e, index: sampled(e, rows[rows.isin(index)], how.neighbors)
-    stages = dict(features=lambda d, m: line_features(d['bars'], how), edges=graph, sampler=lambda d, m: answers(m['edges'], d['bars'].index))
+    stages = dict(features=lambda d, m: line_features(d['bars'], how), edges=graph,
+                  sampler=lambda d, m: answers(m['edges'], d['bars'].index))
     if held: stages['memory'] = remembered(record, asked, kept, held)
-    stages |= dict(prediction=rescored(record, asked, kept),
-                   signal=lambda d, m: {k: line_signals(m['prediction'][k], d['bars'], line_targets(d['bars'], how)[0], sized) for k in asked.models},
-                   weights=lambda d, m: {k: line_weights(m['prediction'][k], d['bars'], sized) for k in asked.models})
-    full = dict(features=x, edges=e, sampler=answers(e, x.index), memory=held, prediction=kept_scores(record, asked),
-                signal={k: record.signals[k] for k in asked.models}, weights={k: record.weights[k] for k in asked.models})
+    stages |= dict(
+        prediction=rescored(record, asked, kept),
+        signal=lambda d, m: {k: line_signals(m['prediction'][k], d['bars'], line_targets(d['bars'], how)[0], sized)
+                             for k in asked.models},
+        weights=lambda d, m: {k: line_weights(m['prediction'][k], d['bars'], sized) for k in asked.models})
+    full = dict(features=x, edges=e, sampler=answers(e, x.index), memory=held,
+                prediction=kept_scores(record, asked), signal={k: record.signals[k] for k in asked.models},
+                weights={k: record.weights[k] for k in asked.models})
     return Line(stages), data, {k: full[k] for k in stages}, kept
 
 # %% ../../nbs/84_pipeline/audit.ipynb #b9ef9c44
@@ -266,7 +294,8 @@ def reprinted(
     if record.prints is None: return ()
     now = prints(full['features'], full['edges'])
     at = {k: moved(record.prints[[k]], now[[k]]) for k in now}
-    return tuple(Finding(**vars(m) | dict(kind='unrepeatable', error=f'{m}, by fingerprint'), stage=k, how='again') for k, m in at.items() if m)
+    return tuple(Finding(**vars(m) | dict(kind='unrepeatable', error=f'{m}, by fingerprint'), stage=k, how='again')
+                 for k, m in at.items() if m)
 
 # %% ../../nbs/84_pipeline/audit.ipynb #39b10a4e
 @dataclass(frozen=True, eq=False)
@@ -287,10 +316,12 @@ def audit_record(
     asked = ask(record, cuts, models, seeds)
     line, data, full, kept = build_line(record, asked)
     own = reprinted(record, full)
-    a = audit(line, data, cuts, full=full, progress=(lambda n, of, what: tell(f'{n} of {of}: {what}')) if tell else None)
+    a = audit(line, data, cuts, full=full,
+              progress=(lambda n, of, what: tell(f'{n} of {of}: {what}')) if tell else None)
     table, wrong = a.table.copy(), [f.stage for f in own]
     table.loc[wrong] = 'unrepeatable'
-    return Found(replace(a, findings=own + tuple(f for f in a.findings if f.stage not in wrong), passed=a.passed and not own, table=table), asked, full, kept)
+    return Found(replace(a, findings=own + tuple(f for f in a.findings if f.stage not in wrong),
+                         passed=a.passed and not own, table=table), asked, full, kept)
 
 # %% ../../nbs/84_pipeline/audit.ipynb #062eccd3
 ATTENTION = ('date', 'asker', 'neighbour', 'relation', 'weight', 'age')
@@ -300,7 +331,9 @@ def attention_of(
     found: Found,
     looks: int = 3, # dates in a fold, the cut itself the last
     strongest: int = 20, # edges of a date
-) -> pd.DataFrame: # columns ATTENTION: weight is the share of the asker's attention, mean over heads; age in days; no rows without a tgat
+    # columns ATTENTION: weight is the share of the asker's attention, mean over heads; age in days; no rows without
+    # a tgat
+) -> pd.DataFrame:
     "Strongest edges by date"
     x, e, ys, parts = found.full['features'], found.full['edges'], line_targets(record.data.bars, record.how), []
     for fold, seeds in zip(found.asked.folds, found.asked.seeds) if 'tgat' in found.asked.models else ():
@@ -308,7 +341,8 @@ def attention_of(
         model = fitted(found.kept, record.how, 'tgat', seeds['tgat'][0], fold, x, e, ys)
         for t in rows[np.unique(np.linspace(0, len(rows) - 1, looks).astype(int))]:
             parts.append(top_edges(model, x, e, pd.DatetimeIndex([t]), strongest).assign(date=t))
-    return pd.concat(parts, ignore_index=True)[list(ATTENTION)] if parts else pd.DataFrame({k: pd.Series(dtype=t) for k, t in zip(ATTENTION, ('datetime64[ns]', object, object, object, float, float))})
+    return pd.concat(parts, ignore_index=True)[list(ATTENTION)] if parts else pd.DataFrame({
+        k: pd.Series(dtype=t) for k, t in zip(ATTENTION, ('datetime64[ns]', object, object, object, float, float))})
 
 # %% ../../nbs/84_pipeline/audit.ipynb #a832ca09
 def drift_of(
@@ -318,16 +352,20 @@ def drift_of(
 ) -> pd.DataFrame: # stage x rows dropped: largest relative move of the last row, 0 = none; where
     "How much the last row depends on where the history begins"
     how, sized = record.how, record.sized
-    stages = dict(features=lambda d, m: line_features(d['bars'], how), edges=lambda d, m: line_edges(d['bars'], how, record.data.sectors),
+    stages = dict(features=lambda d, m: line_features(d['bars'], how),
+                  edges=lambda d, m: line_edges(d['bars'], how, record.data.sectors),
                   signal=lambda d, m: line_signals(d['scores'], d['bars'], line_targets(d['bars'], how)[0], sized),
                   weights=lambda d, m: line_weights(d['scores'], d['bars'], sized))
     return warmup_drift(Line(stages), dict(bars=record.data.bars, scores=record.scores[model]), tuple(drops))
 
 # %% ../../nbs/84_pipeline/audit.ipynb #51979672
-UNSEEN = ('It begins with the prices of the ingest run. Prices that were filled backwards or revised later, and names that were chosen because they survived, look the same to it.',
-          'It holds on the dates that were drawn. A fault that shows on other dates only is found with more of them.',
-          'It says nothing of choices. Parameters, features and models that were picked after the test rows had been seen are a matter of the trial ledger.',
-          'It ends with weights. That they are traded at the next row, at its price, is a matter of the backtest, which computes the account twice.')
+UNSEEN = ('It begins with the prices of the ingest run. Prices that were filled backwards or revised later, '
+          'and names that were chosen because they survived, look the same to it.', 'It holds on the dates that '
+          'were drawn. A fault that shows on other dates only is found with more of them.',
+          'It says nothing of choices. Parameters, '
+          'features and models that were picked after the test rows had been seen are a matter of the trial '
+          'ledger.', 'It ends with weights. That they are traded at the next row, at its price, '
+          'is a matter of the backtest, which computes the account twice.')
 
 def not_asked(
     record: Record,
@@ -335,15 +373,30 @@ def not_asked(
 ) -> list[str]: # sentences
     "What this audit took as given"
     asked, out = found.asked, []
-    left, many = len(record.folds) - len(asked.folds), {m: len(record.seeds(m)) for m in asked.models if len(record.seeds(m)) > len(asked.seeds[0][m])}
-    others, silent = [m for m in record.weights if m not in asked.models], [m for m in asked.models if remembers(record.how, m) and m not in found.full.get('memory', {})]
-    if left: out.append(f'{left} of {len(record.folds)} folds hold none of the dates: their scores are taken as the run kept them.')
+    left, many = (len(record.folds) - len(asked.folds),
+                  {m: len(record.seeds(m)) for m in asked.models if len(record.seeds(m)) > len(asked.seeds[0][m])})
+    others, silent = [m for m in record.weights if m not in asked.models], [
+        m for m in asked.models if remembers(record.how, m) and m not in found.full.get('memory', {})]
+    if left:
+        out.append(f'{left} of {len(record.folds)} folds hold none of the dates: '
+                   'their scores are taken as the run kept them.')
     if others: out.append(f"Nothing was asked of {', '.join(others)}.")
-    if many: out.append('In each fold ' + ', '.join(f'{len(asked.seeds[0][m])} of {n} seeds of {m}' for m, n in many.items()) + ' were trained anew; the others are taken as kept.')
-    if silent: out.append(f"What {', '.join(silent)} remembered in the run is not known: it saved no weights that can be put back. Its scores were compared.")
+    if many:
+        out.append('In each fold '
+                   + ', '.join(f'{len(asked.seeds[0][m])} of {n} seeds of {m}' for m, n in many.items())
+                   + ' were trained anew; the others are taken as kept.')
+    if silent:
+        out.append(f"What {', '.join(silent)} remembered in the run is not known: "
+                   "it saved no weights that can be put back. Its scores were compared.")
     elif 'memory' not in found.full: out.append('No model of this run keeps a memory, so there was none to compare.')
-    if record.prints is None: out.append('The run kept no fingerprints of its features and edges: those made now are taken for them.')
-    if len(record.how.horizons) > 1: out.append(f"Networks learned horizons {', '.join(map(str, record.how.horizons))} and were trained anew on all; scores of horizon {record.how.horizon} were compared, as only these are used.")
-    if 'sectors' in found.audit.undated: out.append('The sector map is of a later date and used for all the past, as the run was told to. That is look-ahead by its own words, and taken as given here.')
-    if found.audit.unfelt: out.append(f"No future moved {', '.join(found.audit.unfelt)} anywhere: of that the audit had no grip.")
+    if record.prints is None:
+        out.append('The run kept no fingerprints of its features and edges: those made now are taken for them.')
+    if len(record.how.horizons) > 1:
+        out.append(f"Networks learned horizons {', '.join(map(str, record.how.horizons))} and were trained anew on "
+                   f"all; scores of horizon {record.how.horizon} were compared, as only these are used.")
+    if 'sectors' in found.audit.undated:
+        out.append('The sector map is of a later date and used for all the past, as the run was told to. '
+                   'That is look-ahead by its own words, and taken as given here.')
+    if found.audit.unfelt:
+        out.append(f"No future moved {', '.join(found.audit.unfelt)} anywhere: of that the audit had no grip.")
     return out

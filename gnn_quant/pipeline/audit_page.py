@@ -14,22 +14,31 @@ from .audit import UNSEEN, Found, Record, not_asked
 # %% ../../nbs/84_pipeline/audit_page.ipynb #3aac22d8
 def findings_frame(
     a: Audit,
-) -> pd.DataFrame: # one row a finding, by stage and cut; text, but for `by` (size of the move, NaN = none) and `count` (cells that differ)
+    # one row a finding, by stage and cut; text, but for `by` (size of the move, NaN = none) and `count` (cells that
+    # differ)
+) -> pd.DataFrame:
     "Findings as a table"
     day = lambda t: '' if t is None else f'{t:%Y-%m-%d}'
-    one = lambda f: dict(stage=f.stage, cut=day(f.cut), how=f.how, kind=f.kind, frame=f.frame, symbol=f.symbol, src=f.edge[0] if f.edge else '', dst=f.edge[1] if f.edge else '',
-                         date=day(f.date), was='' if f.was is None else str(f.was), now='' if f.now is None else str(f.now), by=float(f.by), count=int(f.count), says=str(f))
-    names = ['stage', 'cut', 'how', 'kind', 'frame', 'symbol', 'src', 'dst', 'date', 'was', 'now', 'by', 'count', 'says']
-    return pd.DataFrame([one(f) for f in a.findings], columns=names).astype(dict.fromkeys(names, object) | dict(by=float, count=int))
+    one = lambda f: dict(stage=f.stage, cut=day(f.cut), how=f.how, kind=f.kind, frame=f.frame, symbol=f.symbol,
+                         src=f.edge[0] if f.edge else '', dst=f.edge[1] if f.edge else '', date=day(f.date),
+                         was='' if f.was is None else str(f.was), now='' if f.now is None else str(f.now),
+                         by=float(f.by), count=int(f.count), says=str(f))
+    names = ['stage', 'cut', 'how', 'kind', 'frame', 'symbol', 'src', 'dst', 'date', 'was', 'now', 'by', 'count',
+             'says']
+    return pd.DataFrame([one(f) for f in a.findings], columns=names).astype(
+        dict.fromkeys(names, object) | dict(by=float, count=int))
 
 # %% ../../nbs/84_pipeline/audit_page.ipynb #d31cc576
 def audit_figures(
     a: Audit,
     most: int = 20, # findings that are told in words
-) -> dict: # passed, verdict ('same', 'moved' or 'unrepeatable'), cuts (ISO dates), stages (name -> 'same' or what became of it), findings (sentences, causes first), found (how many), sentence
+    # passed, verdict ('same', 'moved' or 'unrepeatable'), cuts (ISO dates), stages (name -> 'same' or what became
+    # of it), findings (sentences, causes first), found (how many), sentence
+) -> dict:
     "What a manifest keeps of an audit"
     told = list(dict.fromkeys([*a.causes, *a.findings]))
-    return dict(passed=a.passed, verdict=audit_verdict(a), cuts=[f'{c:%Y-%m-%d}' for c in a.cuts], stages={k: max(r, key=WORST.index) for k, r in zip(a.table.index, a.table.to_numpy())},
+    return dict(passed=a.passed, verdict=audit_verdict(a), cuts=[f'{c:%Y-%m-%d}' for c in a.cuts],
+                stages={k: max(r, key=WORST.index) for k, r in zip(a.table.index, a.table.to_numpy())},
                 findings=[str(f) for f in told[:most]], found=len(a.findings), sentence=audit_sentence(a))
 
 def audit_verdict(a: Audit) -> str: # 'unrepeatable' where nothing else was found: other code, other bars, or chance
@@ -37,22 +46,32 @@ def audit_verdict(a: Audit) -> str: # 'unrepeatable' where nothing else was foun
 
 def audit_sentence(a: Audit) -> str: # the verdict in one sentence
     first, last, ways = f'{a.cuts[0]:%Y-%m-%d}', f'{a.cuts[-1]:%Y-%m-%d}', ' or '.join(FUTURES[h] for h in a.how)
-    if a.passed: return f"Nothing of the past moved: {len(a.stages)} stages, built again with what came after each of {len(a.cuts)} dates from {first} to {last} {ways}, are bit for bit what the run kept."
-    if audit_verdict(a) == 'unrepeatable': return f"Nothing can be said of look-ahead: {', '.join(f.stage for f in a.causes)} cannot be made again from the same data by the code that is here now."
+    if a.passed:
+        return (f"Nothing of the past moved: {len(a.stages)} stages, built again with what came after each of "
+                f"{len(a.cuts)} dates from {first} to {last} {ways}, are bit for bit what the run kept.")
+    if audit_verdict(a) == 'unrepeatable':
+        return (f"Nothing can be said of look-ahead: {', '.join(f.stage for f in a.causes)} cannot be made again "
+                "from the same data by the code that is here now.")
     return f'The past moved. {a.causes[0]}.'
 
 # %% ../../nbs/84_pipeline/audit_page.ipynb #2c58dc53
 def _attention(f, cuts):
     if not len(f): return note('No network of this audit asks its neighbours.')
     last = f[f['date'].isin(list(cuts))].groupby('date').head(5)
-    shown = pd.DataFrame(dict(date=last['date'].dt.strftime('%Y-%m-%d'), asker=last['asker'], neighbour=last['neighbour'], relation=last['relation'],
-                              share=last['weight'].map(lambda v: num(v, '.1%')), age=last['age'].map(lambda v: f'{v:.0f} d')))
-    return note('Strongest ties, on the dates of the audit, of the network that was trained anew: share of the asker\'s attention, mean over its heads. All of them are in attention.parquet.') + table(shown, ('date', 'asker', 'neighbour', 'relation'), index=False)
+    shown = pd.DataFrame(dict(date=last['date'].dt.strftime('%Y-%m-%d'), asker=last['asker'],
+                              neighbour=last['neighbour'], relation=last['relation'],
+                              share=last['weight'].map(lambda v: num(v, '.1%')),
+                              age=last['age'].map(lambda v: f'{v:.0f} d')))
+    return (note('Strongest ties, on the dates of the audit, of the network that was trained anew: '
+                 'share of the asker\'s attention, mean over its heads. All of them are in attention.parquet.')
+            + table(shown, ('date', 'asker', 'neighbour', 'relation'), index=False))
 
 def _drift(f):
     say = lambda v: 'not built' if pd.isna(v) else 'same' if v == 0 else 'other' if v == float('inf') else num(v, '.2g')
     shown = f.drop(columns='where').map(say).rename(columns=lambda n: f'{n} {"row" if n == "1" else "rows"}')
-    return note('First rows left out, the last row compared: largest move as a share of the value; "other" where something is known, or tied, in one of them only.') + table(shown) + items(w for w in f['where'] if w)
+    return (note('First rows left out, the last row compared: largest move as a share of the value; '
+                 '"other" where something is known, or tied, in one of them only.') + table(shown)
+            + items(w for w in f['where'] if w))
 
 # %% ../../nbs/84_pipeline/audit_page.ipynb #32501f5a
 def audit_page(
@@ -64,12 +83,19 @@ def audit_page(
 ) -> str: # a whole document
     "One page on one audit"
     a, given = found.audit, not_asked(record, found)
-    top = {'same': '', 'moved': banner('This line knows its own future.', 'alarm'), 'unrepeatable': banner('This run cannot be made again, so it is not vouched for.', 'alarm')}[audit_verdict(a)]
-    causes = section('What moved', items(map(str, a.causes)), note(f'{len(a.findings)} findings in all; every one is in findings.parquet.')) if not a.passed else ''
-    asked = {'trained anew': ', '.join(found.asked.models), 'from': ', '.join(f'{f.train[0]:%Y-%m-%d} to {f.valid[-1]:%Y-%m-%d}' for f in found.asked.folds),
-             'for rows from': ', '.join(f'{f.test[0]:%Y-%m-%d}' for f in found.asked.folds), 'what came after a date was': ', '.join(FUTURES[h] for h in a.how), 'models fitted': len(found.kept)}
-    return page(f'Audit of {record.data.name}', f'<h1>Look-ahead audit of {text(record.data.name)}</h1>', top, f'<p class=verdict>{text(audit_sentence(a))}</p>', causes,
-                section('Stages and dates', table(a.table.rename_axis('stage'), tuple(a.table.columns)), facts(asked)),
-                section('What was taken as given', items(given)) if given else '',
-                section('What a pass does not prove', items(UNSEEN)),
-                section('Where the history begins', _drift(drift)), section('Whom the network listened to', _attention(attention, a.cuts)), section('Made from', facts(about)))
+    top = {'same': '', 'moved': banner('This line knows its own future.', 'alarm'),
+           'unrepeatable': banner('This run cannot be made again, so it is not vouched for.', 'alarm')}[
+               audit_verdict(a)]
+    causes = section('What moved', items(map(str, a.causes)), note(
+        f'{len(a.findings)} findings in all; every one is in findings.parquet.')) if not a.passed else ''
+    asked = {'trained anew': ', '.join(found.asked.models),
+             'from': ', '.join(f'{f.train[0]:%Y-%m-%d} to {f.valid[-1]:%Y-%m-%d}' for f in found.asked.folds),
+             'for rows from': ', '.join(f'{f.test[0]:%Y-%m-%d}' for f in found.asked.folds),
+             'what came after a date was': ', '.join(FUTURES[h] for h in a.how), 'models fitted': len(found.kept)}
+    return page(
+        f'Audit of {record.data.name}', f'<h1>Look-ahead audit of {text(record.data.name)}</h1>', top,
+        f'<p class=verdict>{text(audit_sentence(a))}</p>', causes,
+        section('Stages and dates', table(a.table.rename_axis('stage'), tuple(a.table.columns)), facts(asked)),
+        section('What was taken as given', items(given)) if given else '',
+        section('What a pass does not prove', items(UNSEEN)), section('Where the history begins', _drift(drift)),
+        section('Whom the network listened to', _attention(attention, a.cuts)), section('Made from', facts(about)))

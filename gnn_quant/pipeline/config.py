@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['UNHASHED', 'canonical_text', 'without', 'flat_paths', 'differences', 'stand_ins', 'Experiment']
 
-# %% ../../nbs/84_pipeline/config.ipynb #a667645b
+# %% ../../nbs/84_pipeline/config.ipynb #2576d794
 import hashlib, json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from pydantic import Field, ValidationError
 from ..core import BadParams
-from .experiment_checks import contradictions, model_problems
+from .experiment_checks import contradictions, model_problems, plugin_problems
 from .experiment_file import FORMAT, find_experiment, migrate
-from .experiment_problems import at_path, field_at, item_label, nearest, problems_of
+from .experiment_problems import at_path, field_at, item_label, suggestion, problems_of
 from .experiment_problems import put_path, refuse, text_value, type_at
 from .sections import CostsConfig, DataConfig, EvidenceConfig, FeaturesConfig, GraphConfig, ModelConfig, ModelLine
 from .sections import PortfolioConfig, Section, SignalsConfig, SplitConfig, TargetConfig, TrainingConfig, dump, model_lines
@@ -95,7 +95,7 @@ class _Sections(Section):
     costs: CostsConfig = CostsConfig()
     evidence: EvidenceConfig = EvidenceConfig()
 
-# %% ../../nbs/84_pipeline/config.ipynb #d1507b9b
+# %% ../../nbs/84_pipeline/config.ipynb #2492fe5a
 class _Values(_Sections):
     def to_dict(self) -> dict: return dump(self) # plain values, defaults filled in
     def to_toml(self) -> str: return to_toml(dict(format=FORMAT) | self.to_dict()) # complete: no default is left out
@@ -126,7 +126,7 @@ class _Values(_Sections):
         "Hash of some sections, for a stage that reads no others"
         data = without(self.to_dict(), ('name', 'training.jobs'))
         odd = [p for p in paths if field_at(_Sections, p.split('.')) is None]
-        if odd: raise BadParams(f'experiment: no section {odd[0]!r}.{nearest(odd[0], _Sections.model_fields)}')
+        if odd: raise BadParams(f'experiment: no section {odd[0]!r}.{suggestion(odd[0], _Sections.model_fields)}')
         return _digest(canonical_text(dict(format=FORMAT) | {p: at_path(data, p) for p in paths}))
 
 # %% ../../nbs/84_pipeline/config.ipynb #5bc3561c
@@ -176,36 +176,10 @@ def _stated(data, path): # also where something stands there that is no table: i
         data = data[k]
     return True
 
-# %% ../../nbs/84_pipeline/config.ipynb #e322d852
-class Experiment(_Values):
-    """Every setting of a day's work, frozen and checked.
-
-    Parameters
-    ----------
-    name : str
-        What it is called; no part of the hash.
-    data, features, graph, target, split, training, signals, portfolio, costs, evidence : dict or Section
-        Settings by section. Lengths are in rows of the bars, costs in basis points.
-    models : list of dict
-        Models by name, with `seeds`, `ablations` and any option of the model.
-
-    Raises
-    ------
-    BadParams
-        An unknown key, a wrong type or a contradiction; every one is listed with its path.
-
-    Examples
-    --------
-    >>> Experiment().with_(costs=dict(slippage_bp=10)) == Experiment().set('costs.slippage_bp', 10)
-    True
-    """
-    def __init__(self, **given):
-        try: super().__init__(**given)
-        except ValidationError as e: refuse(problems_of(e, given, _Sections))
-        else: refuse(contradictions(self))
-
+# %% ../../nbs/84_pipeline/config.ipynb #4f694aa4
+class _Files(_Values):
     @classmethod
-    def load(cls, ref: str | Path, settings: Settings | None = None) -> 'Experiment':
+    def load(cls, ref: str | Path, settings: Settings | None = None):
         """An experiment by name, path or TOML text.
 
         Parameters
@@ -233,12 +207,40 @@ class Experiment(_Values):
         return cls.loads(*find_experiment(ref, settings), settings)
 
     @classmethod
-    def loads(cls, text: str, where: str = 'experiment', settings: Settings | None = None) -> 'Experiment':
+    def loads(cls, text: str, where: str = 'experiment', settings: Settings | None = None):
         "An experiment from a TOML text; `where` is the file or name that errors begin with"
         data = migrate(read_toml(text, where), where)
         if where != 'experiment': data = dict(name=Path(where).stem) | data
         try: return cls(**(stand_ins(data, settings) if settings else data))
         except BadParams as e: raise BadParams(f"{where}{str(e).removeprefix('experiment')}") from None
+
+# %% ../../nbs/84_pipeline/config.ipynb #0abc78bb
+class Experiment(_Files):
+    """Every setting of a day's work, frozen and checked.
+
+    Parameters
+    ----------
+    name : str
+        What it is called; no part of the hash.
+    data, features, graph, target, split, training, signals, portfolio, costs, evidence : dict or Section
+        Settings by section. Lengths are in rows of the bars, costs in basis points.
+    models : list of dict
+        Models by name, with `seeds`, `ablations` and any option of the model.
+
+    Raises
+    ------
+    BadParams
+        An unknown key, a wrong type or a contradiction; every one is listed with its path.
+
+    Examples
+    --------
+    >>> Experiment().with_(costs=dict(slippage_bp=10)) == Experiment().set('costs.slippage_bp', 10)
+    True
+    """
+    def __init__(self, **given):
+        try: super().__init__(**given)
+        except ValidationError as e: refuse(problems_of(e, given, _Sections))
+        else: refuse(contradictions(self))
 
     @property
     def lines(self) -> tuple[ModelLine, ...]: return model_lines(self.models, self.training) # models and their ablations
@@ -247,7 +249,7 @@ class Experiment(_Values):
 
     def check(self) -> list[str]:
         "Problems that only the code of models and plugins can tell; none is good"
-        return model_problems(self.lines, self.target)
+        return [*model_problems(self.lines, self.target), *plugin_problems(self)]
 
     def run(self, **options):
         "Do the day's work, as `gnnq daily` does: see `pipeline.daily.run_experiment`"

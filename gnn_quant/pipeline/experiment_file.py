@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MOVED', 'STAGES_BEFORE', 'FORMAT', 'MIGRATIONS', 'experiments_dir', 'experiment_names', 'find_experiment', 'migrate']
 
-# %% ../../nbs/84_pipeline/experiment_file.ipynb #e0f8e5eb
+# %% ../../nbs/84_pipeline/experiment_file.ipynb #4fbca5ea
 from pathlib import Path
 from ..core import BadParams
-from .experiment_problems import nearest, put_path, refuse
+from .experiment_problems import suggestion, put_path, refuse
 from .sections import GraphConfig, dump
 from ..settings import Settings
 
@@ -25,7 +25,7 @@ def experiment_names(
     "Experiments of the project by name"
     return sorted(p.stem for p in experiments_dir(settings).glob('*.toml'))
 
-# %% ../../nbs/84_pipeline/experiment_file.ipynb #16c444bb
+# %% ../../nbs/84_pipeline/experiment_file.ipynb #cb56e3a5
 def find_experiment(
     ref: str | Path, # a name, a path, or a TOML text
     settings: Settings,
@@ -36,33 +36,39 @@ def find_experiment(
     for path in (Path(text), home / text, home / f'{text}.toml'):
         if path.is_file() and path.suffix == '.toml': return _read(path), path.name
     names = experiment_names(settings)
-    raise BadParams(f"{text}: no such experiment.{nearest(Path(text).stem, names)} There are in {home}: {', '.join(names) or 'none'}. "
+    raise BadParams(f"{text}: no such experiment.{suggestion(Path(text).stem, names)} There are in {home}: "
+                    f"{', '.join(names) or 'none'}. "
                     'Or give the path of a .toml file.')
 
 def _read(path):
     try: return path.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as e: raise BadParams(f'{path}: cannot be read ({e}). Make it readable UTF-8 text.') from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise BadParams(f'{path}: cannot be read ({e}). Make it readable UTF-8 text.') from e
 
 # %% ../../nbs/84_pipeline/experiment_file.ipynb #c458f259
 MOVED = {f'ingest.{k}': f'data.{k}' for k in ('source', 'start', 'end', 'rows', 'wanted', 'on_bad')}
 MOVED |= {f'train.{k}': f'training.{k}' for k in ('seed', 'epochs', 'loss', 'neighbors', 'tensorboard', 'jobs')}
 MOVED |= {'train.n_seeds': 'training.seeds', 'train.horizon': 'target.horizon', 'train.horizons': 'target.horizons',
-          'train.train_rows': 'split.train', 'train.valid_rows': 'split.valid', 'train.test_rows': 'split.test', 'train.embargo': 'split.embargo',
-          'train.warmup': 'features.warmup', 'train.static_sectors': 'graph.static_sectors', 'train.models': 'models'}
+          'train.train_rows': 'split.train', 'train.valid_rows': 'split.valid', 'train.test_rows': 'split.test',
+          'train.embargo': 'split.embargo', 'train.warmup': 'features.warmup',
+          'train.static_sectors': 'graph.static_sectors', 'train.models': 'models'}
 MOVED |= {f'train.{k}': f'graph.builders.*.{k}' for k in ('window', 'top', 'every')}
 MOVED |= {f'signals.{k}': f'portfolio.{k}' for k in ('target_vol', 'vol_window', 'cash')}
 MOVED |= {f'signals.{k}': f'signals.{k}' for k in ('quantile', 'resolved')}
-MOVED |= {'signals.style': 'portfolio.sizer', 'signals.turnover': 'portfolio.max_turnover', 'backtest.cash': 'portfolio.cash'}
-MOVED |= {f'{s}.{k}': f'costs.{k}_bp' for s in ('signals', 'backtest') for k in ('commission', 'slippage')} | {'backtest.borrow': 'costs.borrow_bp'}
+MOVED |= {'signals.style': 'portfolio.sizer', 'signals.turnover': 'portfolio.max_turnover',
+          'backtest.cash': 'portfolio.cash'}
+MOVED |= ({f'{s}.{k}': f'costs.{k}_bp' for s in ('signals', 'backtest') for k in ('commission', 'slippage')}
+          | {'backtest.borrow': 'costs.borrow_bp'})
 MOVED |= {f'backtest.{k}': f'costs.{k}' for k in ('impact', 'lot', 'volume_cap')}
 MOVED |= {f'audit.{k}': f'evidence.audit.{k}' for k in ('models', 'seeds', 'drops', 'looks', 'strongest', 'seed')}
 MOVED |= {'audit.cuts': 'evidence.audit.dates', 'audit.dates': 'evidence.audit.dates'}
 MOVED |= {f'tearsheet.{k}': f'evidence.{k}' for k in ('strategy', 'draws', 'permutations', 'controls', 'seed')}
 STAGES_BEFORE = tuple(dict.fromkeys(k.partition('.')[0] for k in MOVED))
 
-# %% ../../nbs/84_pipeline/experiment_file.ipynb #bcff98f5
+# %% ../../nbs/84_pipeline/experiment_file.ipynb #0d8d44d2
 def _given(data): # (old name, value) of a file of format 0, and names that nobody knows
-    pairs = [(f'{k}.{n}', v) for k, t in data.items() if k in STAGES_BEFORE and isinstance(t, dict) for n, v in t.items()]
+    pairs = [(f'{k}.{n}', v) for k, t in data.items() if k in STAGES_BEFORE and isinstance(t, dict)
+             for n, v in t.items()]
     pairs += [(k, v) for k, v in data.items() if k not in (*STAGES_BEFORE, 'format', 'name')]
     pairs = [(k, v) for k, v in pairs if not k.endswith('_run') and k.rpartition('.')[2] != 'run_dir']
     return [(k, [m for m in MOVED if m == k or m.endswith(f'.{k}')], v) for k, v in pairs]
@@ -70,7 +76,7 @@ def _given(data): # (old name, value) of a file of format 0, and names that nobo
 def _from_0(data, where):
     out, set_by, faults = {'name': data['name']} if 'name' in data else {}, {}, []
     for name, old, value in _given(data):
-        if not old: faults.append(f'{name}: no such parameter in format 0.{nearest(name, MOVED)}')
+        if not old: faults.append(f'{name}: no such parameter in format 0.{suggestion(name, MOVED)}')
         for path in dict.fromkeys(MOVED[m] for m in old):
             new = _converted(path, value)
             if name.endswith('dates') and not value: continue
@@ -105,12 +111,15 @@ def migrate(
     data: dict, # as read from a file
     where: str = 'experiment', # file or name
 ) -> dict: # of format `FORMAT`, without the word
-    "An experiment of an older format in today's words; `BadParams` on a newer one, and where an old one cannot be carried over"
+    """An experiment of an older format in today's words;
+    `BadParams` on a newer one, and where an old one cannot be carried over"""
     data = dict(data)
     if 'format' not in data and {'ingest', 'train', 'backtest', 'tearsheet'} & set(data):
-        raise BadParams(f'{where}: tables of run notebooks, as in format 0. Write format = 0 at the top, and they are carried over.')
+        raise BadParams(f'{where}: tables of run notebooks, as in format 0. '
+                        'Write format = 0 at the top, and they are carried over.')
     at = data.pop('format', FORMAT)
-    if isinstance(at, bool) or not isinstance(at, int) or at < 0: raise BadParams(f'{where}: format={at!r}. Write format = {FORMAT}.')
+    if isinstance(at, bool) or not isinstance(at, int) or at < 0:
+        raise BadParams(f'{where}: format={at!r}. Write format = {FORMAT}.')
     if at > FORMAT: raise BadParams(f'{where}: format {at} is of a newer gnn_quant, and this one reads 0 to {FORMAT}. '
                                     'Install the newer one, or write the file again with it in an older format.')
     for version in range(at, FORMAT): data = MIGRATIONS[version](data, where)

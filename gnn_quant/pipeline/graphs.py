@@ -9,28 +9,31 @@ __all__ = ['SECTORS_LATE', 'offered', 'builder_names', 'Built', 'build_checked']
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import BadParams
-from ..data.bundle import Dataset
+from ..data.bundle import Bundle
 from ..graph.builders import BUILDERS, build
 from ..lookahead.builder_check import choose_cuts
 from ..data.events import Events, merge
 
 # %% ../../nbs/84_pipeline/graphs.ipynb #3f1f83e7
 def offered(
-    d: Dataset,
+    d: Bundle,
 ) -> list[str]: # names of `BUILDERS`, in their order
     "Builders whose inputs a dataset holds"
-    return [k for k, b in BUILDERS.items() if not b.table or (k == 'sector' and d.sectors is not None and d.sectors.notna().any())]
+    return [k for k, b in BUILDERS.items()
+            if not b.table or (k == 'sector' and d.sectors is not None and d.sectors.notna().any())]
 
 # %% ../../nbs/84_pipeline/graphs.ipynb #7cfdfd01
 def builder_names(
     words: str, # one name, or several joined by +
-    d: Dataset,
+    d: Bundle,
 ) -> list[str]:
     "The builders somebody means; `BadParams` says which there are, and what a builder lacks"
     names = [w.strip() for w in words.split('+')]
     for k in names:
-        why = f"reads a table of {BUILDERS[k].table}, which {d.name} does not hold" if k in BUILDERS else 'is no builder'
-        if k not in offered(d): raise BadParams(f"graph: {k!r} {why}. Use one of {', '.join(offered(d))}, or several joined by +.")
+        why = (f"reads a table of {BUILDERS[k].table}, which {d.name} does not hold" if k in BUILDERS
+               else 'is no builder')
+        if k not in offered(d):
+            raise BadParams(f"graph: {k!r} {why}. Use one of {', '.join(offered(d))}, or several joined by +.")
     if len(set(names)) < len(names): raise BadParams(f'graph: builder={words!r} names one twice. Name each once.')
     return names
 
@@ -43,10 +46,11 @@ class Built:
     caveats: tuple
 
 # %% ../../nbs/84_pipeline/graphs.ipynb #7bdd20af
-SECTORS_LATE = 'The sector map is of a later date and was used for all the past: its ties are look-ahead, drawn to compare with and not fit for a model.'
+SECTORS_LATE = ('The sector map is of a later date and was used for all the past: '
+                'its ties are look-ahead, drawn to compare with and not fit for a model.')
 
 def build_checked(
-    d: Dataset,
+    d: Bundle,
     names: list[str], # from `builder_names`
     options: dict, # window, top, ...: each builder is given those that it takes
     cuts: int = 3, # stamps at which the future is changed; 0 = every one
@@ -56,10 +60,14 @@ def build_checked(
     for k in names:
         own = {o: v for o, v in options.items() if o in BUILDERS[k].params}
         e = _sectors(d, own) if k == 'sector' else build(k, d.bars, cuts=cuts, **own)
-        passed = 'not checked: the map is of a later date' if k == 'sector' else f'every refresh, {len(np.unique(e.t)):,}' if not cuts else ', '.join(f'{c:%Y-%m-%d}' for c in choose_cuts(e, cuts))
+        passed = ('not checked: the map is of a later date' if k == 'sector'
+                  else f'every refresh, {len(np.unique(e.t)):,}' if not cuts
+                  else ', '.join(f'{c:%Y-%m-%d}' for c in choose_cuts(e, cuts)))
         parts.append(e)
-        rows[k] = {'relation': BUILDERS[k].about, 'told': ', '.join(f'{o} {v}' for o, v in own.items()), 'events': f'{len(e):,}', 'refreshes': f'{len(np.unique(e.t)):,}', 'passed the door at': passed}
-    return Built(merge(*parts), pd.DataFrame.from_dict(rows, orient='index').rename_axis('builder'), (SECTORS_LATE,) if 'sector' in names else ())
+        rows[k] = {'relation': BUILDERS[k].about, 'told': ', '.join(f'{o} {v}' for o, v in own.items()),
+                   'events': f'{len(e):,}', 'refreshes': f'{len(np.unique(e.t)):,}', 'passed the door at': passed}
+    return Built(merge(*parts), pd.DataFrame.from_dict(rows, orient='index').rename_axis('builder'),
+                 (SECTORS_LATE,) if 'sector' in names else ())
 
 # %% ../../nbs/84_pipeline/graphs.ipynb #1f00a3ef
 def _sectors(d, own):

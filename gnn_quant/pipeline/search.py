@@ -48,7 +48,9 @@ def _axis(line):
     if '..' not in rest: return Axis(name, tuple(map(_value, rest.split('|'))))
     if not (r := re.fullmatch(r'(\S+?)\.\.(\S+?)(\s+log)?', rest)): raise wrong
     low, high = _value(r[1]), _value(r[2])
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (low, high)) or low >= high or r[3] and low <= 0: raise wrong
+    if (not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (low, high)) or low >= high
+        or r[3] and low <= 0):
+        raise wrong
     return Axis(name, (), low, high, bool(r[3]))
 
 # %% ../../nbs/84_pipeline/search.ipynb #64c9963f
@@ -77,7 +79,8 @@ def inner_blocks(
     for i in range(1, blocks):
         at = valid - i * size
         if at - gap - first < size:
-            raise BadData(f'search: {blocks} blocks of {size} validation rows need {(blocks + 1) * size + gap} rows, and the fold has {valid + size - first}. Use fewer blocks.')
+            raise BadData(f'search: {blocks} blocks of {size} validation rows need {(blocks + 1) * size + gap} '
+                          f'rows, and the fold has {valid + size - first}. Use fewer blocks.')
         out.insert(0, (index[first:at - gap], index[at:at + size]))
     return out
 
@@ -88,7 +91,9 @@ def check_untouched(
 ) -> None:
     "`LookAhead` when a choice saw rows that are to be reported"
     first = min(f.test[0] for f in folds)
-    if first <= until: raise LookAhead(f'search: parameters were chosen by labels that are known on {until:%Y-%m-%d}, and tests begin on {first:%Y-%m-%d}. Report on later rows only.')
+    if first <= until:
+        raise LookAhead(f'search: parameters were chosen by labels that are known on {until:%Y-%m-%d}, '
+                        f'and tests begin on {first:%Y-%m-%d}. Report on later rows only.')
 
 # %% ../../nbs/84_pipeline/search.ipynb #9be9ddfb
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class Plan:
     model: str # of `models.registry.MODELS`
     space: tuple # lines for `read_space`
     trials: int = 20
-    fixed: dict = field(default_factory=dict) # parameters that are not searched; those of the schedule as 'schedule.epochs'
+    # parameters that are not searched; those of the schedule as 'schedule.epochs'
+    fixed: dict = field(default_factory=dict)
     seeds: tuple = (0,) # of the model; a trial's value is their mean
     blocks: int = 1 # validation blocks before the first test
     sampler: str = 'tpe' # or 'random'
@@ -110,11 +116,17 @@ class Plan:
         names, known = [*self.fixed, *(a.name for a in read_space(self.space))], model_params(self.model)
         for n in names:
             head, _, rest = n.partition('.')
-            if head not in known or rest and head != 'schedule' or head == 'seed': raise BadParams(f"search: {self.model} has no parameter {n!r} to search. Use: {', '.join(k for k in known if k != 'seed')}.")
+            if head not in known or rest and head != 'schedule' or head == 'seed':
+                raise BadParams(f"search: {self.model} has no parameter {n!r} to search. "
+                                f"Use: {', '.join(k for k in known if k != 'seed')}.")
             if rest: as_schedule({rest: 1} if rest not in ('decay', 'precision', 'device') else {})
-        if len(set(names)) < len(names): raise BadParams(f'search: {[n for n in names if names.count(n) > 1][0]} is both fixed and searched. Keep one.')
-        if self.sampler not in ('tpe', 'random'): raise BadParams(f"search: sampler={self.sampler!r}. Use 'tpe' or 'random'.")
-        if min(self.trials, self.blocks, len(self.seeds)) < 1: raise BadParams('search: trials, blocks and seeds. Use at least one of each.')
+        if len(set(names)) < len(names):
+            raise BadParams(f'search: {[n for n in names if names.count(n) > 1][0]} is both fixed and searched. '
+                            'Keep one.')
+        if self.sampler not in ('tpe', 'random'):
+            raise BadParams(f"search: sampler={self.sampler!r}. Use 'tpe' or 'random'.")
+        if min(self.trials, self.blocks, len(self.seeds)) < 1:
+            raise BadParams('search: trials, blocks and seeds. Use at least one of each.')
 
 # %% ../../nbs/84_pipeline/search.ipynb #54470d6a
 def build(
@@ -136,12 +148,15 @@ def _study(plan, done):
     optuna = need('optuna', 'optuna')
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seed = int(digest([plan.seed, len(done)])[:8], 16)
-    sampler = optuna.samplers.TPESampler(seed=seed) if plan.sampler == 'tpe' else optuna.samplers.RandomSampler(seed=seed)
-    study = optuna.create_study(direction='maximize', sampler=sampler, pruner=optuna.pruners.MedianPruner() if plan.prune else optuna.pruners.NopPruner())
+    sampler = (optuna.samplers.TPESampler(seed=seed) if plan.sampler == 'tpe'
+               else optuna.samplers.RandomSampler(seed=seed))
+    study = optuna.create_study(direction='maximize', sampler=sampler,
+                                pruner=optuna.pruners.MedianPruner() if plan.prune else optuna.pruners.NopPruner())
     axes = {a.name: _distribution(a) for a in read_space(plan.space)}
     for r in done:
         means = dict(enumerate(np.cumsum(r['parts']) / np.arange(1, len(r['parts']) + 1)))
-        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState[r['state']], value=r['value'], params=r['params'], distributions=axes,
+        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState[r['state']], value=r['value'],
+                                                  params=r['params'], distributions=axes,
                                                   intermediate_values={k: float(v) for k, v in means.items()}))
     return study, axes
 
@@ -176,7 +191,8 @@ def make_task(
     cut, pairs = fold.valid[-1], inner_blocks(x.index, fold, blocks)
     known = tuple(Target(t.frame.loc[:cut], t.horizon, t.delay) for t in as_targets(y))
     last = x.index.get_loc(cut) + span_of(y)
-    return Task(x.loc[:cut], None if events is None else events.until(cut), known if len(known) > 1 else known[0], pairs, x.index[min(last, len(x) - 1)])
+    return Task(x.loc[:cut], None if events is None else events.until(cut), known if len(known) > 1 else known[0],
+                pairs, x.index[min(last, len(x) - 1)])
 
 # %% ../../nbs/84_pipeline/search.ipynb #2f8233e3
 def _parts(plan, task, params, home, trial):
@@ -185,9 +201,11 @@ def _parts(plan, task, params, home, trial):
     parts = []
     for seed in plan.seeds:
         for i, (train, valid) in enumerate(task.pairs):
-            model = build(plan, params, seed).fit(task.x.loc[:valid[-1]], task.events, task.y, train, valid, checkpoint=home / f'{seed}-{i}.pt')
+            model = build(plan, params, seed).fit(task.x.loc[:valid[-1]], task.events, task.y, train, valid,
+                                                  checkpoint=home / f'{seed}-{i}.pt')
             ic = rank_ic(model.predict(task.x.loc[:valid[-1]], task.events, valid), as_targets(task.y)[0].frame).mean()
-            if np.isnan(ic): raise BadData(f'{plan.model}: no rank IC on {len(valid)} validation rows: all scores are equal')
+            if np.isnan(ic):
+                raise BadData(f'{plan.model}: no rank IC on {len(valid)} validation rows: all scores are equal')
             parts.append(float(ic))
             trial.report(float(np.mean(parts)), len(parts) - 1)
             if trial.should_prune() and len(parts) < len(plan.seeds) * len(task.pairs): return parts, 'PRUNED'
@@ -211,7 +229,8 @@ def search(
     tell: Callable = lambda line: None, # hears of each trial
     progress: bool = False, # a bar on the terminal
 ) -> Search:
-    "Try, count, choose; `BadData` when no trial was finished, `CheckpointMismatch` in another search's folder, `JournalBroken` where nothing can be counted"
+    """Try, count, choose; `BadData` when no trial was finished, `CheckpointMismatch` in another search's folder,
+    `JournalBroken` where nothing can be counted"""
     from gnn_quant.training.loop import watch
     home = Path(home)
     trials_so_far(settings)
@@ -220,12 +239,14 @@ def search(
         study, axes = _study(plan, done)
         trial = study.ask(axes)
         id = f'{new_id()}-t{number:03d}'
-        note_start(settings, 'search', id, _keys(plan, meta, trial.params), {}, dict(number=number, params=dict(trial.params), part_of=home.absolute().parent.name, data=_data(plan, meta)))
+        note_start(settings, 'search', id, _keys(plan, meta, trial.params), {}, dict(
+            number=number, params=dict(trial.params), part_of=home.absolute().parent.name, data=_data(plan, meta)))
         done.append(dict(number=number, params=dict(trial.params)) | _try(plan, task, home / 'trial', trial))
         write_json(dict(meta=meta, trials=done), home / 'search.json')
         note_end(settings, 'search', id, done[-1]['state'].lower(), '', done[-1]['error'], value=done[-1]['value'])
         shutil.rmtree(home / 'trial', ignore_errors=True)
-        tell(f"trial {number + 1} of {plan.trials}: {done[-1]['state'].lower()}" + (f", rank IC {done[-1]['value']:.4f}" if done[-1]['value'] is not None else ''))
+        tell(f"trial {number + 1} of {plan.trials}: {done[-1]['state'].lower()}"
+             + (f", rank IC {done[-1]['value']:.4f}" if done[-1]['value'] is not None else ''))
     return _found(done, task)
 
 # %% ../../nbs/84_pipeline/search.ipynb #d759a4ef
@@ -248,7 +269,8 @@ def _kept(plan, task, home):
     from gnn_quant.training.loop import check_meta
     names = [input_names(task.x, task.events, task.y, *pair) for pair in task.pairs]
     own = {k: v for k, v in asdict(plan).items() if k not in ('trials',)}
-    meta = json.loads(json.dumps(own | dict(version=versions()['gnn_quant']) | {f'{k} {i}': v for i, n in enumerate(names) for k, v in n.items()}))
+    meta = json.loads(json.dumps(own | dict(version=versions()['gnn_quant'])
+                                 | {f'{k} {i}': v for i, n in enumerate(names) for k, v in n.items()}))
     if not (home / 'search.json').is_file(): return meta, []
     kept = read_json(home / 'search.json')
     check_meta(kept['meta'], meta, home / 'search.json')
@@ -257,8 +279,12 @@ def _kept(plan, task, home):
 
 # %% ../../nbs/84_pipeline/search.ipynb #8d726889
 def _found(done, task):
-    table = pd.DataFrame([dict(trial=r['number'], state=r['state'].lower(), valid_ic=np.nan if r['value'] is None else r['value']) | r['params'] | dict(error=r['error']) for r in done]).set_index('trial')
+    table = pd.DataFrame(
+        [dict(trial=r['number'], state=r['state'].lower(), valid_ic=np.nan if r['value'] is None else r['value'])
+         | r['params'] | dict(error=r['error']) for r in done]).set_index('trial')
     ended = table[table['state'] == 'complete']
-    if not len(ended): raise BadData(f"search: none of {len(done)} trials was finished. The first said: {done[0]['error'] or done[0]['state'].lower()}")
+    if not len(ended):
+        raise BadData(f"search: none of {len(done)} trials was finished. "
+                      f"The first said: {done[0]['error'] or done[0]['state'].lower()}")
     best = int(ended['valid_ic'].idxmax())
     return Search(table, done[best]['params'], float(ended.loc[best, 'valid_ic']), task.until)

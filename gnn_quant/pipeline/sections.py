@@ -26,7 +26,8 @@ class Section(BaseModel):
 
 # %% ../../nbs/84_pipeline/sections.ipynb #8f747aa0
 def _day(text):
-    if text and not re.fullmatch(r'\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?', text): raise ValueError('should be a date such as 2010-01-04')
+    if text and not re.fullmatch(r'\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?', text):
+        raise ValueError('should be a date such as 2010-01-04')
     return text
 
 _Day = Annotated[str, AfterValidator(_day)]
@@ -70,7 +71,8 @@ def dump(
 ): # lists, dictionaries, texts, numbers and truth values
     "A section as plain values, defaults filled in"
     if isinstance(value, Named):
-        stated = {k: v for k, f in type(value).model_fields.items() if k != 'options' and (v := getattr(value, k)) != f.default}
+        stated = {k: v for k, f in type(value).model_fields.items()
+                  if k != 'options' and (v := getattr(value, k)) != f.default}
         table = dump(FrozenDict(stated)) | thaw(value.options)
         return value.name if short and list(table) == ['name'] and not value.in_blocks else table
     if isinstance(value, Section): return {k: dump(getattr(value, k), short) for k in type(value).model_fields}
@@ -90,19 +92,22 @@ class DataConfig(Section):
     end: _Day = Field('', description='last date; empty for the last there is')
     rows: int = Field(0, ge=0, description='only the last so many rows; 0 for all')
     wanted: _Day = Field('', description='a date the data has to reach; older data is refused; empty for none')
-    max_age: Annotated[str, AfterValidator(_age)] = Field('', description="how old the last row may be: '3 sessions', '2 days', "
-                          "'1 week'; older data is refused. 'mark': any age, shown on the page. Empty: any age")
+    max_age: Annotated[str, AfterValidator(_age)] = Field(
+        '', description="how old the last row may be: '3 sessions', '2 days', "
+        "'1 week'; older data is refused. 'mark': any age, shown on the page. Empty: any age")
     on_bad: Literal['raise', 'quarantine'] = Field('raise', description='what bad rows in a folder of files do')
     tables: tuple[TableConfig, ...] = Field((), description='as-of tables to load, by name')
-    rows_a_year: Annotated[float, Field(gt=0)] | Literal['auto'] = Field('auto', description='rows in a year; auto: by the calendar of the data')
+    rows_a_year: Annotated[float, Field(gt=0)] | Literal['auto'] = Field(
+        'auto', description='rows in a year; auto: by the calendar of the data')
 
 # %% ../../nbs/84_pipeline/sections.ipynb #c4196d53
 class FeaturesConfig(Section):
     "Which features, and how they are compared across names"
     use: Literal['all'] | tuple[Named, ...] = Field('all', description='features by name, or a table with options; '
                           'all: every one of ours that the data support')
-    scale: Literal['rank', 'z', 'raw'] = Field('rank', description='standardisation across the names of each date: ranks from -0.5 to 0.5, '
-                          'robust z-scores, or as they are')
+    scale: Literal['rank', 'z', 'raw'] = Field(
+        'rank', description='standardisation across the names of each date: ranks from -0.5 to 0.5, '
+        'robust z-scores, or as they are')
     min_known: int = Field(3, ge=2, description='names a date needs to be standardised')
     warmup: int = Field(252, ge=0, description='first rows left out, where features cannot look back far enough')
 
@@ -111,19 +116,23 @@ def _correlations(kind): return Named(name=kind, options=FrozenDict(window=60, t
 
 class GraphConfig(Section):
     "Which relations between names"
-    builders: tuple[Named, ...] = Field((_correlations('rolling'), _correlations('ewma')), description='builders by name with their '
-                          'options, merged in this order; of correlations: window (rows behind one), top (edges to the strongest '
-                          'neighbours of each name), every (rows from one refresh to the next)')
-    static_sectors: bool = Field(False, description='use the sector map for all the past, though it was made later: a caveat')
+    builders: tuple[Named, ...] = Field(
+        (_correlations('rolling'), _correlations('ewma')), description='builders by name with their '
+        'options, merged in this order; of correlations: window (rows behind one), top (edges to the strongest '
+        'neighbours of each name), every (rows from one refresh to the next)')
+    static_sectors: bool = Field(
+        False, description='use the sector map for all the past, though it was made later: a caveat')
 
 # %% ../../nbs/84_pipeline/sections.ipynb #0547c648
 class TargetConfig(Section):
     "What is forecast"
     kind: Literal['return'] = Field('return', description='from fill to fill, before costs')
     horizon: _Count = Field(5, description='rows a position is held, and a label looks ahead')
-    horizons: tuple[_Count, ...] = Field((), description='what networks learn at once, such as [5, 1, 20]; the first is horizon, and alone '
-                          'is scored; the longest decides the gaps; empty: horizon alone')
-    relative: Literal['mean', 'rank', 'none'] = Field('mean', description="measured against the date's mean, as a rank of the date, or raw")
+    horizons: tuple[_Count, ...] = Field(
+        (), description='what networks learn at once, such as [5, 1, 20]; the first is horizon, and alone '
+        'is scored; the longest decides the gaps; empty: horizon alone')
+    relative: Literal['mean', 'rank', 'none'] = Field(
+        'mean', description="measured against the date's mean, as a rank of the date, or raw")
     delay: _Count = Field(1, description='rows from the decision to the first fill')
 
     @property
@@ -137,8 +146,9 @@ class SplitConfig(Section):
     train: _Count = Field(1000, description='rows a fold learns from')
     valid: _Count = Field(250, description='rows that decide when to stop')
     test: _Count = Field(500, description='rows a fold is tested on')
-    embargo: Annotated[int, Field(ge=0)] | Literal['auto'] = Field(0, description="rows left out between blocks on top of a label's; "
-                          'auto: as many as features and graph look back')
+    embargo: Annotated[int, Field(ge=0)] | Literal['auto'] = Field(
+        0, description="rows left out between blocks on top of a label's; "
+        'auto: as many as features and graph look back')
 
 # %% ../../nbs/84_pipeline/sections.ipynb #48041c8a
 _Seeds = _Count | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
@@ -149,7 +159,8 @@ class TrainingConfig(Section):
     loss: Literal['ic', 'mse', 'pairwise', 'nll'] = Field('ic', description='what networks minimise')
     neighbors: _Count = Field(10, description='most recent events of each relation that a network reads')
     seed: int = Field(0, ge=0, lt=2**32, description='first seed of everything random in training')
-    seeds: _Seeds = Field(1, description='how many seeds from the first one on, or a list of seeds; one is one draw, five are the rule for a claim')
+    seeds: _Seeds = Field(1, description='how many seeds from the first one on, or a list of seeds; '
+                          'one is one draw, five are the rule for a claim')
     jobs: _Count = Field(1, description='trainings at a time, one process each; changes no result')
     tensorboard: bool = Field(False, description='write curves of every training for TensorBoard; changes no result')
 
@@ -159,7 +170,8 @@ class ModelConfig(Named):
     in_blocks: ClassVar[bool] = True
     label: str = Field('', description='name in tables and files; empty: the name of the model')
     seeds: _Seeds | None = Field(None, description='as in training; left out: those of training')
-    ablations: tuple[str, ...] = Field((), description='the same network without a part: edge_free (no neighbours), rewired (other neighbours)')
+    ablations: tuple[str, ...] = Field(
+        (), description='the same network without a part: edge_free (no neighbours), rewired (other neighbours)')
 
     @property
     def title(self) -> str: return self.label or self.name
@@ -190,7 +202,8 @@ def model_lines(
             out.append(ModelLine(label, m.name, ablation, seeds, m.options, shared))
     return tuple(out)
 
-def seed_list(seeds, first=0) -> tuple: return tuple(range(first, first + seeds)) if isinstance(seeds, int) else tuple(seeds)
+def seed_list(seeds, first=0) -> tuple:
+    return tuple(range(first, first + seeds)) if isinstance(seeds, int) else tuple(seeds)
 
 # %% ../../nbs/84_pipeline/sections.ipynb #18b57076
 def model_options(
@@ -215,8 +228,10 @@ class SignalsConfig(Section):
 class PortfolioConfig(Section):
     "How signals become weights"
     sizer: Named = Field(Named(name='dollar_neutral'), description='a registered sizer, or a table with its options')
-    target_vol: float = Field(.10, gt=0, description='annual volatility the weights are scaled to, never above a gross exposure of one')
-    vol_window: int = Field(60, ge=4, description='rows that volatility is estimated from; a name without a return on each of them is not held')
+    target_vol: float = Field(
+        .10, gt=0, description='annual volatility the weights are scaled to, never above a gross exposure of one')
+    vol_window: int = Field(60, ge=4, description='rows that volatility is estimated from; '
+                            'a name without a return on each of them is not held')
     rebalance_every: _Count = Field(1, description='rows from one decision to the next; 1: every row decides')
     max_turnover: float = Field(.10, gt=0, description='largest sum of absolute changes of weights in a row')
     cash: float = Field(1e6, gt=0, description='currency at the first row, also of the account that the orders are for')
@@ -232,8 +247,10 @@ class CostsConfig(Section):
     borrow_bp: _BasisPoints = Field(0., description='basis points a year of the value that is short')
     impact: float = Field(0., ge=0, le=100, description='Y of the square-root law, about 1; 0 for none')
     lot: float = Field(0., ge=0, le=1e12, description='shares that orders are multiples of; 0 for fractional ones')
-    volume_cap: float = Field(0., ge=0, le=1, description="largest share of a bar's volume that an order takes; 0 for no cap")
-    window: int = Field(21, ge=4, description='rows behind the volatility and the mean volume that the impact is computed with')
+    volume_cap: float = Field(0., ge=0, le=1,
+                              description="largest share of a bar's volume that an order takes; 0 for no cap")
+    window: int = Field(
+        21, ge=4, description='rows behind the volatility and the mean volume that the impact is computed with')
 
     def rates(self) -> dict: # for `market.Costs`
         "Commission, slippage and borrow as fractions, and the limits"
@@ -243,11 +260,13 @@ class CostsConfig(Section):
 # %% ../../nbs/84_pipeline/sections.ipynb #83d7b93d
 class AuditConfig(Section):
     "How the line is rebuilt from data that ends earlier"
-    dates: Annotated[int, Field(ge=0)] | tuple[_Day, ...] = Field(3, description='how many dates to cut at, spread over the folds, the last '
-                          'among the last rows; 0: one in every fold; or a list of dates, each a row of a test block')
+    dates: Annotated[int, Field(ge=0)] | tuple[_Day, ...] = Field(
+        3, description='how many dates to cut at, spread over the folds, the last '
+        'among the last rows; 0: one in every fold; or a list of dates, each a row of a test block')
     models: tuple[str, ...] = Field((), description='labels of the models trained anew; empty: all')
     seeds: int = Field(1, ge=0, description='seeds of a model trained anew in each fold; 0: all')
-    drops: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 100), description='rows left out at the start, for the warm-up')
+    drops: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (1, 100), description='rows left out at the start, for the warm-up')
     looks: int = Field(3, ge=0, description='dates of a fold on which attention is written down')
     strongest: _Count = Field(20, description='edges of such a date')
     seed: int = Field(0, ge=0, lt=2**32, description='seed that draws the dates')

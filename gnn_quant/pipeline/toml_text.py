@@ -22,19 +22,23 @@ class FrozenDict(dict):
     def __copy__(self): return self
     def __deepcopy__(self, memo): return self
 
-# %% ../../nbs/84_pipeline/toml_text.ipynb #62a77cb8
+# %% ../../nbs/84_pipeline/toml_text.ipynb #fe6a1e47
 def freeze(
     value, # what TOML can hold, also as tuples, dates, paths and NumPy scalars
+    path: str = 'value', # that an error starts with
 ): # the same of texts, numbers, truth values, tuples and `FrozenDict`
     "A value that nobody can change; `ValueError` on one that TOML cannot hold"
-    if isinstance(value, Mapping): return FrozenDict({str(k): freeze(v) for k, v in value.items()})
-    if isinstance(value, (list, tuple, range)): return tuple(map(freeze, value))
+    if isinstance(value, Mapping): return FrozenDict({str(k): freeze(v, _below(path, k)) for k, v in value.items()})
+    if isinstance(value, (list, tuple, range)): return tuple(freeze(v, _below(path, i)) for i, v in enumerate(value))
     if isinstance(value, (date, datetime)): return value.isoformat().removesuffix('T00:00:00')
     if isinstance(value, PurePath): return str(value)
-    if hasattr(value, 'item') and getattr(value, 'ndim', 1) == 0: return freeze(value.item())
-    if isinstance(value, float) and not math.isfinite(value): raise ValueError(f'{value} is not a finite number')
+    if hasattr(value, 'item') and getattr(value, 'ndim', 1) == 0: return freeze(value.item(), path)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f'{path}: {value} is not a finite number')
     if isinstance(value, (str, bool, int, float)): return value
-    raise ValueError(f'a {type(value).__name__} cannot be written in TOML')
+    raise ValueError(f'{path}: a {type(value).__name__} cannot be written in TOML')
+
+def _below(path, key): return str(key) if path == 'value' else f'{path}.{key}'
 
 # %% ../../nbs/84_pipeline/toml_text.ipynb #c1152896
 def thaw(
@@ -91,7 +95,8 @@ def to_toml(
 def _has_heading(value): return isinstance(value, Mapping) and 'name' not in value
 
 def _is_blocks(value, path):
-    return not path and isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(v, Mapping) for v in value)
+    return (not path and isinstance(value, (list, tuple)) and len(value) > 0
+            and all(isinstance(v, Mapping) for v in value))
 
 def _table(lines, data, path, heading, note):
     below = {k: v for k, v in data.items() if _has_heading(v) or _is_blocks(v, path)}

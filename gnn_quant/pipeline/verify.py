@@ -29,8 +29,10 @@ def check_files(
     "Files that are missing, changed, or were not there"
     said, skip = run.manifest.get('files', {}), ('manifest.json', '.lock')
     there = {p.relative_to(run.path).as_posix() for p in run.path.rglob('*') if p.is_file() and p.name not in skip}
-    out = [f'{f}: missing' for f in sorted(set(said) - there)] + [f'{f}: not in the manifest' for f in sorted(there - set(said))]
-    return out + [f'{f}: changed, {h[:12]} instead of {said[f][:12]}' for f in sorted(there & set(said)) if (h := file_hash(run.path / f)) != said[f]]
+    out = ([f'{f}: missing' for f in sorted(set(said) - there)]
+           + [f'{f}: not in the manifest' for f in sorted(there - set(said))])
+    return out + [f'{f}: changed, {h[:12]} instead of {said[f][:12]}' for f in sorted(there & set(said))
+                  if (h := file_hash(run.path / f)) != said[f]]
 
 # %% ../../nbs/84_pipeline/verify.ipynb #4de88b51
 def check_frames(
@@ -47,9 +49,11 @@ def check_manifest(
     run: Run,
 ) -> list[str]:
     "A manifest that was edited, a notebook that is another, a status that is none"
-    out = [] if manifest_hash(run.manifest) == run.manifest.get('hash') else ['manifest.json: edited, its hash does not fit its content']
+    out = ([] if manifest_hash(run.manifest) == run.manifest.get('hash')
+           else ['manifest.json: edited, its hash does not fit its content'])
     nb = run.path / f'{run.name}.ipynb'
-    if nb.is_file() and notebook_hash(read_notebook(nb)) != run.manifest.get('notebook'): out.append(f'{nb.name}: its cells are not those of the notebook that was started')
+    if nb.is_file() and notebook_hash(read_notebook(nb)) != run.manifest.get('notebook'):
+        out.append(f'{nb.name}: its cells are not those of the notebook that was started')
     return out if run.status in ('finished', 'failed') else out + [f'{run.status}: not a finished run']
 
 # %% ../../nbs/84_pipeline/verify.ipynb #a5597c58
@@ -59,7 +63,8 @@ def check_journal(
     "A chain that is broken, or that knows another run than this one"
     mine = [e for e in read(run.reports / 'trials.jsonl') if e.body.get('id') == run.id]
     by = {e.kind: e for e in mine}
-    out = [] if 'start' in by and by['start'].hash == run.manifest.get('journal') else ['journal: no entry says that this run began']
+    out = ([] if 'start' in by and by['start'].hash == run.manifest.get('journal')
+           else ['journal: no entry says that this run began'])
     if run.status not in ('finished', 'failed'): return out
     if 'end' not in by: return out + ['journal: no entry says that this run ended']
     same = by['end'].body['manifest'] == run.manifest.get('hash')
@@ -74,10 +79,12 @@ def check_upstream(
     for name, link in run.manifest.get('upstream', {}).items():
         found = _try(name, lambda: [read_run(run.reports / link['path'])])
         if isinstance(found[0], str): out.append(f'upstream {found[0]}')
-        elif {found[0].manifest.get('hash'), manifest_hash(found[0].manifest)} != {link['manifest']}: out.append(f"upstream {name} {link['id']}: its manifest is not the one this run was made from")
+        elif {found[0].manifest.get('hash'), manifest_hash(found[0].manifest)} != {link['manifest']}:
+            out.append(f"upstream {name} {link['id']}: its manifest is not the one this run was made from")
         else:
             checks = (check_files, check_frames, check_journal, check_figures, check_audit)
-            out += [f'upstream {name}: {f}' for f in [*(f for c in checks for f in _try(name, lambda: c(found[0]))), *check_upstream(found[0])]]
+            own = [f for c in checks for f in _try(name, lambda: c(found[0]))]
+            out += [f'upstream {name}: {f}' for f in own + check_upstream(found[0])]
     return out
 
 # %% ../../nbs/84_pipeline/verify.ipynb #db2ce467
@@ -87,20 +94,25 @@ def differences(
     who: str = '',
 ) -> list[str]: # figures of `said` that `found` has otherwise, beyond rounding of the last digits
     "Where two sets of figures differ"
-    def same(a, b): return a == b or isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
-    return [f'{who}{k}: {v} is written, {found.get(k)} follows from the ledger' for k, v in said.items() if k in found and not same(v, found[k])]
+    def same(a, b):
+        return a == b or isinstance(a, float) and isinstance(b, float) and math.isclose(
+            a, b, rel_tol=1e-9, abs_tol=1e-12)
+    return [f'{who}{k}: {v} is written, {found.get(k)} follows from the ledger' for k, v in said.items()
+            if k in found and not same(v, found[k])]
 
 # %% ../../nbs/84_pipeline/verify.ipynb #0f4d60e7
 def check_figures(
     run: Run,
 ) -> list[str]:
     "Metrics that do not follow from the ledgers; nothing to say for a run without ledgers"
-    out = [] if read_json(run.path / 'metrics.json') == run.metrics else ['metrics.json: not the metrics of the manifest']
+    out = ([] if read_json(run.path / 'metrics.json') == run.metrics
+           else ['metrics.json: not the metrics of the manifest'])
     names = [n.partition('.')[2] for n in run.frames if n.startswith('book.')]
     if not names: return out
     from gnn_quant.backtest.engine import metrics
     from gnn_quant.pipeline.ledgers import get_ledger
-    for n in names: out += differences(run.metrics.get('strategies', {}).get(n, {}), plain(metrics(get_ledger(run, n))), f'{n}: ')
+    for n in names:
+        out += differences(run.metrics.get('strategies', {}).get(n, {}), plain(metrics(get_ledger(run, n))), f'{n}: ')
     return out
 
 # %% ../../nbs/84_pipeline/verify.ipynb #80622499
@@ -115,12 +127,15 @@ def flat(
 
 # %% ../../nbs/84_pipeline/verify.ipynb #74025b95
 def _apart(name, a, b): # a frame as kept and as found
-    if a.shape != b.shape or list(map(str, a.columns)) != list(map(str, b.columns)): return [f'{name}: {a.shape[0]} x {a.shape[1]} is written, {b.shape[0]} x {b.shape[1]} follows from the runs']
+    if a.shape != b.shape or list(map(str, a.columns)) != list(map(str, b.columns)):
+        return [f'{name}: {a.shape[0]} x {a.shape[1]} is written, {b.shape[0]} x {b.shape[1]} follows from the runs']
     for c, d in zip(a.columns, b.columns):
         number = a[c].dtype.kind in 'fiu' and b[d].dtype.kind in 'fiu'
         x, y = (v.to_numpy(float) if number else v.astype(str).to_numpy() for v in (a[c], b[d]))
         odd = ~np.isclose(x, y, rtol=1e-9, atol=1e-12, equal_nan=True) if number else x != y
-        if odd.any(): return [f'{name}, {c}, row {a.index[int(odd.argmax())]}: {x[odd][0]} is written, {y[odd][0]} follows from the runs']
+        if odd.any():
+            return [f'{name}, {c}, row {a.index[int(odd.argmax())]}: '
+                    f'{x[odd][0]} is written, {y[odd][0]} follows from the runs']
     return []
 
 # %% ../../nbs/84_pipeline/verify.ipynb #812a46eb
@@ -128,7 +143,8 @@ def other_code(
     run: Run,
 ) -> str: # '' where this is the code that made it
     "Why results of a run cannot be expected to come again bit for bit"
-    if run.manifest.get('package') != package_hash(): return f"made with package {str(run.manifest.get('package'))[:12]}, here is {package_hash()[:12]}"
+    if run.manifest.get('package') != package_hash():
+        return f"made with package {str(run.manifest.get('package'))[:12]}, here is {package_hash()[:12]}"
     now, then = versions(), run.manifest.get('versions') or {}
     odd = [k for k in now if now[k] != then.get(k)]
     return f'made with {odd[0]} {then.get(odd[0])}, here is {now[odd[0]]}' if odd else ''
@@ -147,7 +163,8 @@ def check_audit(
     from gnn_quant.pipeline.audit_page import audit_figures
     from gnn_quant.pipeline.audit import audit_record, open_record
     _steady()
-    found = audit_record(open_record(upstream(run, 'signals')), list(pd.DatetimeIndex(run.metrics['cuts'])), run.params['models'], run.params['seeds'])
+    found = audit_record(open_record(upstream(run, 'signals')), list(pd.DatetimeIndex(run.metrics['cuts'])),
+                         run.params['models'], run.params['seeds'])
     f = plain(audit_figures(found.audit))
     return differences(flat({k: run.metrics.get(k) for k in f}), flat(f), 'audit: ')
 
@@ -155,19 +172,25 @@ def check_audit(
 def check_evidence(
     run: Run,
 ) -> list[str]:
-    "Evidence, or a page, that does not follow from the runs it was made from; nothing to say for a run without evidence"
+    """Evidence, or a page, that does not follow from the runs it was made from;
+    nothing to say for a run without evidence"""
     if 'evidence.json' not in run.manifest.get('files', {}): return []
     from gnn_quant.pipeline.evidence import again, get_evidence, packed
     _steady()
     said, (found, page) = get_evidence(run), again(run)
     a, b = flat(said.figures), flat(packed(found.figures))
-    out = differences(a, b, 'evidence: ') + [f'evidence: {k}: {"only written" if k in a else "not written"}' for k in sorted(a.keys() ^ b.keys())]
-    out += [f'evidence.{k}: {"only written" if k in said.frames else "not written"}' for k in sorted(said.frames.keys() ^ found.frames.keys())]
-    out += [f for k in sorted(said.frames.keys() & found.frames.keys()) for f in _apart(f'evidence.{k}', said.frames[k], found.frames[k])]
+    out = (differences(a, b, 'evidence: ')
+           + [f'evidence: {k}: {"only written" if k in a else "not written"}' for k in sorted(a.keys() ^ b.keys())])
+    out += [f'evidence.{k}: {"only written" if k in said.frames else "not written"}'
+            for k in sorted(said.frames.keys() ^ found.frames.keys())]
+    out += [f for k in sorted(said.frames.keys() & found.frames.keys())
+            for f in _apart(f'evidence.{k}', said.frames[k], found.frames[k])]
     file = run.path / 'tearsheet.html'
     if not file.is_file(): return out
-    if why := other_code(run): return out + [f'tearsheet.html: could not be compared with what follows from the runs: {why}']
-    return out + (['tearsheet.html: another page follows from the runs'] if file.read_text(encoding='utf-8') != page else [])
+    if why := other_code(run):
+        return out + [f'tearsheet.html: could not be compared with what follows from the runs: {why}']
+    return out + (['tearsheet.html: another page follows from the runs'] if file.read_text(encoding='utf-8') != page
+                  else [])
 
 # %% ../../nbs/84_pipeline/verify.ipynb #40fa1538
 def verify(
@@ -175,5 +198,6 @@ def verify(
 ) -> list[str]: # one line a difference; empty when there is none
     "Everything about a run that is not what it should be"
     run = run if isinstance(run, Run) else read_run(run)
-    checks = [check_manifest, check_files, check_frames, check_journal, check_upstream] + [check_figures, check_audit, check_evidence] * (run.status == 'finished')
+    checks = ([check_manifest, check_files, check_frames, check_journal, check_upstream]
+              + [check_figures, check_audit, check_evidence] * (run.status == 'finished'))
     return list(dict.fromkeys(f for c in checks for f in _try(c.__name__.removeprefix('check_'), lambda: c(run))))

@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['check_gross', 'decided', 'equal_weight', 'long_only', 'dollar_neutral', 'trailing_volatility', 'vol_target',
-           'cap_turnover', 'rebalance_every']
+           'cap_turnover', 'rebalance_every', 'size_dollar_neutral', 'size_long_only', 'size_equal_weight',
+           'size_signal_weighted', 'make_weights']
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #df5133ef
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, check_frame
 from ..data.bars import check_bars, returns
+from ..data.calendar import rows_a_year
+from ..plugins import find, options_of, sizer
 from ..signals import centred_rank
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #f12bb908
@@ -22,7 +25,8 @@ def check_gross(
     check_frame(weights, who)
     gross = weights.abs().sum(axis=1)
     if (gross > cap + 1e-9).any():
-        raise BadData(f'{who}: gross exposure {gross.max():.4g} on {gross.idxmax():%Y-%m-%d}, {int((gross > cap + 1e-9).sum())} rows above {cap:g}. '
+        raise BadData(f'{who}: gross exposure {gross.max():.4g} on {gross.idxmax():%Y-%m-%d}, '
+                      f'{int((gross > cap + 1e-9).sum())} rows above {cap:g}. '
                       'Scale the row down, or pass the cap that was meant.')
     return weights
 
@@ -33,7 +37,8 @@ def decided(
     least: int = 1, # known names that a row needs
 ) -> pd.DataFrame: # (T, N) 0 for unknown names of decided rows, NaN on the others
     "Rows with enough known names, complete; NaN elsewhere"
-    if isinstance(least, bool) or least < 1: raise BadParams(f'sizing: least is {least!r}. Ask for at least 1 known name.')
+    if isinstance(least, bool) or least < 1:
+        raise BadParams(f'sizing: least is {least!r}. Ask for at least 1 known name.')
     return w.where(known, 0.).where(known.sum(axis=1) >= least, np.nan, axis=0)
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #1cb5227c
@@ -48,7 +53,8 @@ def equal_weight(
 # %% ../../nbs/60_portfolio/sizing.ipynb #50d3aa60
 def _places(top, n):
     if isinstance(top, (bool, str)) or not top > 0 or (top >= 1 and top != int(top)):
-        raise BadParams(f'long_only: top is {top!r}. Pass a count such as 5, or a share of the names below 1 such as .2.')
+        raise BadParams(f'long_only: top is {top!r}. '
+                        'Pass a count such as 5, or a share of the names below 1 such as .2.')
     return pd.Series(float(top), n.index) if top >= 1 else np.floor(n * top + 1e-9).clip(lower=1)
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #85f7db28
@@ -82,9 +88,11 @@ def trailing_volatility(
     weights: pd.DataFrame, # (T, N) NaN counts as not held
     bars: pd.DataFrame, # (T, F*N) on the same rows and symbols
     window: int = 60, # rows
+    year: float | None = None, # rows a year; None = by the calendar of the rows
 ) -> pd.Series: # (T,) annual; NaN = fewer than half of the window's rows known for the names held
     "Volatility that each row's weights would have had over the window up to it"
-    if isinstance(window, bool) or window < 4: raise BadParams(f'vol_target: window is {window!r}. Use at least 4 rows.')
+    if isinstance(window, bool) or window < 4:
+        raise BadParams(f'vol_target: window is {window!r}. Use at least 4 rows.')
     r = np.pad(returns(bars).to_numpy(), ((window - 1, 0), (0, 0)), constant_values=np.nan)
     past = np.lib.stride_tricks.sliding_window_view(r, window, axis=0)
     w = np.nan_to_num(weights.to_numpy(float))
@@ -93,7 +101,8 @@ def trailing_volatility(
     n = (~blind).sum(1)
     mean = np.nansum(book, 1) / np.maximum(n, 1)
     var = np.nansum((book - mean[:, None]) ** 2, 1) / np.maximum(n - 1, 1)
-    return pd.Series(np.where(n >= window // 2, np.sqrt(252 * var), np.nan), weights.index)
+    year = rows_a_year(weights.index) if year is None else year
+    return pd.Series(np.where(n >= window // 2, np.sqrt(year * var), np.nan), weights.index)
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #021a0c2d
 def vol_target(
@@ -102,15 +111,17 @@ def vol_target(
     target: float = .10, # annual volatility
     window: int = 60, # rows of the trailing covariance
     cap: float = 1., # largest scale
+    year: float | None = None, # rows a year; None = by the calendar of the rows
 ) -> pd.DataFrame: # (T, N) scaled weights; NaN where they were NaN, and on rows without enough history
     "Weights scaled to a volatility as estimated at each row's close"
     check_frame(weights, 'vol_target')
     check_bars(bars, 'vol_target', min_known=0)
-    for k, v in dict(target=target, cap=cap).items():
+    for k, v in dict(target=target, cap=cap, year=1. if year is None else year).items():
         if not 0 < v < np.inf: raise BadParams(f'vol_target: {k} is {v!r}. Pass a positive number.')
     if not (weights.index.equals(bars.index) and list(weights.columns) == list(bars['Close'].columns)):
-        raise BadData('vol_target: weights and bars differ in rows or symbols. Use weights.reindex(index=bars.index, columns=bars["Close"].columns).')
-    vol = trailing_volatility(weights, bars, window)
+        raise BadData('vol_target: weights and bars differ in rows or symbols. '
+                      'Use weights.reindex(index=bars.index, columns=bars["Close"].columns).')
+    vol = trailing_volatility(weights, bars, window, year)
     scale = (target / vol.where(vol > 0)).clip(upper=cap).where(vol != 0, cap)
     return weights.mul(scale, axis=0)
 
@@ -136,7 +147,85 @@ def rebalance_every(
 ) -> pd.DataFrame: # (T, N) every k-th row as it was, NaN between
     "Keep every k-th row from the first decided one"
     check_frame(weights, 'rebalance_every')
-    if isinstance(k, bool) or k != int(k) or k < 1: raise BadParams(f'rebalance_every: k is {k!r}. Pass a whole number of rows, 1 or more.')
+    if isinstance(k, bool) or k != int(k) or k < 1:
+        raise BadParams(f'rebalance_every: k is {k!r}. Pass a whole number of rows, 1 or more.')
     first = int(weights.notna().any(axis=1).to_numpy().argmax())
     keep = (np.arange(len(weights)) - first) % int(k) == 0
     return weights.where(pd.Series(keep, weights.index), np.nan, axis=0)
+
+# %% ../../nbs/60_portfolio/sizing.ipynb #deb6e0db
+@sizer('dollar_neutral', about='rank weights of the score, long the upper and short the lower half')
+def size_dollar_neutral(signals, bundle, *, gross: float = 1., least: int = 2):
+    "`dollar_neutral` of the scores"
+    return dollar_neutral(signals['score'], gross, least)
+
+@sizer('long_only', about='equal weights on the highest scores')
+def size_long_only(signals, bundle, *, top: float = .2, least: int = 2):
+    "`long_only` of the scores"
+    return long_only(signals['score'], top, least)
+
+@sizer('equal_weight', about='the same weight for every symbol that has a price')
+def size_equal_weight(signals, bundle):
+    "`equal_weight` of the bars"
+    return equal_weight(bundle.bars)
+
+# %% ../../nbs/60_portfolio/sizing.ipynb #28275cc8
+@sizer('signal_weighted', about='side x size x confidence')
+def size_signal_weighted(signals, bundle, *, gross: float = 1., norm: str = 'gross', least: int = 2):
+    "Weights from side, size and confidence; an unknown confidence counts as 0"
+    if norm not in ('gross', 'dollar'): raise BadParams(f"signal_weighted: norm is {norm!r}. Pass 'gross' or 'dollar'.")
+    if not 0 < gross < np.inf: raise BadParams(f'signal_weighted: gross is {gross!r}. Pass a positive share of equity.')
+    raw = (signals['side'] * signals['size'] * signals['confidence']).fillna(0.)
+    share = lambda w: w.div(w.abs().sum(axis=1).replace(0., 1.), axis=0)
+    if norm == 'gross': w = gross * share(raw)
+    else:
+        up, down = raw.clip(lower=0.), raw.clip(upper=0.)
+        both = (up.sum(axis=1) > 0) & (down.sum(axis=1) < 0)
+        w = (gross / 2 * (share(up) + share(down))).mul(both, axis=0)
+    return decided(w, signals['side'].notna(), least)
+
+# %% ../../nbs/60_portfolio/sizing.ipynb #d9304963
+def make_weights(signals, bundle, sizer: str = 'dollar_neutral', options: dict | None = None,
+                 target_vol: float | None = .10, vol_window: int = 60, max_turnover: float | None = .1,
+                 year: float | None = None) -> pd.DataFrame:
+    """Weights of a signal frame through a named sizer.
+
+    Parameters
+    ----------
+    signals : DataFrame, (T, 5N)
+        Columns (field, symbol) as of `make_signals`, on the grid of the bars; NaN means not known.
+    bundle : Bundle
+        Its `bars` give returns and prices.
+    sizer, options : str, dict
+        A registered sizer and its own options.
+    target_vol, max_turnover : float or None
+        Annual volatility, and largest sum of absolute changes a row; None leaves the step out.
+    vol_window : int
+        Rows of returns that a name needs, and that the volatility is estimated on.
+    year : float or None, rows a year; None takes those of the calendar of the bars.
+
+    Returns
+    -------
+    DataFrame, (T, N)
+        Weights at each row's close, to trade at the next row; NaN means hold.
+
+    Raises
+    ------
+    BadParams, BadData : no such sizer or option; signals or weights on another grid than the bars.
+    """
+    p, close = find('sizer', sizer), bundle.bars['Close']
+    full = returns(bundle.bars).notna().rolling(vol_window).sum() == vol_window
+    names = list(dict.fromkeys(signals.columns.get_level_values(0)))
+    for f in names: _on_grid(signals[f], close, f'signals: {f}')
+    masked = pd.concat({f: signals[f].where(full) for f in names}, axis=1, names=['field', 'symbol'])
+    w = _on_grid(p.make(masked, bundle, **options_of(p, options or {})), close, f'sizer {p.label}')
+    check_frame(w, f'sizer {p.label}')
+    if target_vol is not None: w = vol_target(w, bundle.bars, target_vol, vol_window, year=year)
+    return w if max_turnover is None else cap_turnover(w, max_turnover)
+
+# %% ../../nbs/60_portfolio/sizing.ipynb #88c61709
+def _on_grid(w, close, who):
+    if not isinstance(w, pd.DataFrame): raise BadData(f'{who}: {type(w).__name__}, not a frame. Return (T, N) weights.')
+    if w.index.equals(close.index) and list(w.columns) == list(close.columns): return w
+    raise BadData(f'{who}: {w.shape[0]} rows and {w.shape[1]} symbols on another grid than the bars '
+                  f'({close.shape[0]} and {close.shape[1]}). Use the same rows and symbols.')

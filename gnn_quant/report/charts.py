@@ -16,9 +16,10 @@ from .markup import text
 # %% ../../nbs/80_report/charts.ipynb #17217215
 colours = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 
-_style = {'svg.fonttype': 'none', 'font.family': 'sans-serif', 'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False,
-          'axes.edgecolor': '#888888', 'axes.grid': True, 'grid.color': '#e6e6e6', 'grid.linewidth': .6, 'xtick.color': '#444444',
-          'ytick.color': '#444444', 'axes.axisbelow': True, 'figure.facecolor': 'none', 'axes.facecolor': 'none', 'text.parse_math': False}
+_style = {'svg.fonttype': 'none', 'font.family': 'sans-serif', 'font.size': 9, 'axes.spines.top': False,
+          'axes.spines.right': False, 'axes.edgecolor': '#888888', 'axes.grid': True, 'grid.color': '#e6e6e6',
+          'grid.linewidth': .6, 'xtick.color': '#444444', 'ytick.color': '#444444', 'axes.axisbelow': True,
+          'figure.facecolor': 'none', 'axes.facecolor': 'none', 'text.parse_math': False}
 
 # %% ../../nbs/80_report/charts.ipynb #5c00cc0f
 def to_svg(
@@ -82,12 +83,14 @@ def _label(ax, ends, ink, log=False, gap=.055):
     lo, hi = np.log(ax.get_ylim()) if log else ax.get_ylim()
     wanted = [((np.log(v) if log else v) - lo) / (hi - lo) for v in ends.values()]
     for i, (name, y) in enumerate(zip(ends, spread(wanted, gap))):
-        ax.annotate(name, (1.01, y), xycoords='axes fraction', color=ink[name], va='center', annotation_clip=False, fontweight='normal' if i else 'bold')
+        ax.annotate(name, (1.01, y), xycoords='axes fraction', color=ink[name], va='center', annotation_clip=False,
+                    fontweight='normal' if i else 'bold')
 
 # %% ../../nbs/80_report/charts.ipynb #84751080
 def _lines(ax, x, log=False, grey=''):
     ink = _ink(x, grey)
-    for i, c in enumerate(x): ax.plot(x.index, x[c], color=ink[c], lw=1.1 if i else 1.9, zorder=20 - i, ls='--' if c == grey else '-')
+    for i, c in enumerate(x):
+        ax.plot(x.index, x[c], color=ink[c], lw=1.1 if i else 1.9, zorder=20 - i, ls='--' if c == grey else '-')
     ax.margins(x=0)
     _label(ax, {c: x[c].dropna().iloc[-1] for c in x if x[c].notna().any()}, ink, log)
     return ink
@@ -98,13 +101,16 @@ def equity_chart(
     grey: str = '', # column of the benchmark
 ) -> str: # inline SVG
     "Growth on a log scale above, loss from the highest level so far below"
-    if (level <= 0).any(axis=None): raise BadData('equity_chart: a curve falls to zero or below. A log scale needs positive levels; check the ledger.')
+    if (level <= 0).any(axis=None):
+        raise BadData('equity_chart: a curve falls to zero or below. '
+                      'A log scale needs positive levels; check the ledger.')
     def draw(fig):
         top, low = fig.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
         top.set_yscale('log')
         ink = _lines(top, thin(level), log=True, grey=grey)
         least, high = top.get_ylim()
-        top.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)) if high / least > 6 else mpl.ticker.MaxNLocator(5))
+        top.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)) if high / least > 6
+                                    else mpl.ticker.MaxNLocator(5))
         top.yaxis.set_major_formatter('{x:g}')
         top.yaxis.set_minor_locator(mpl.ticker.NullLocator())
         top.set_ylabel('growth of 1')
@@ -138,10 +144,12 @@ def grown(
 
 # %% ../../nbs/80_report/charts.ipynb #ab5778ae
 def learning_chart(
-    history: pd.DataFrame, # one row an epoch: columns epoch, model, seed and fold (optional), and one or more numeric columns
+    # one row an epoch: columns epoch, model, seed and fold (optional), and one or more numeric columns
+    history: pd.DataFrame,
 ) -> str:
     "Training history, one panel a measure and one line a model and fold, or a model and seed"
-    if 'epoch' not in history: raise BadData(f"learning_chart: columns {list(history)}, none is 'epoch'. Give the history an epoch column.")
+    if 'epoch' not in history:
+        raise BadData(f"learning_chart: columns {list(history)}, none is 'epoch'. Give the history an epoch column.")
     h = grown(history.assign(**{k: d for k, d in (('model', ''), ('fold', 0)) if k not in history}))
     what = [c for c in h.select_dtypes('number') if c not in ('epoch', 'fold', 'seed') and h[c].notna().any()][:3]
     ink = _ink(h['model'].unique())
@@ -151,7 +159,9 @@ def learning_chart(
             ax.set_title(c, loc='left', fontsize=9)
             ax.set_xlabel('epoch')
             ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        for i, m in enumerate(ink): ax.annotate(m, (1.02, .97 - .1 * i), xycoords='axes fraction', color=ink[m], va='top', annotation_clip=False)
+        for i, m in enumerate(ink):
+            ax.annotate(m, (1.02, .97 - .1 * i), xycoords='axes fraction', color=ink[m], va='top',
+                        annotation_clip=False)
     return to_svg(draw, 'Learning curves: ' + ', '.join(what), (9, 2.8))
 
 # %% ../../nbs/80_report/charts.ipynb #6e6a0cde
@@ -163,11 +173,13 @@ def _curves(h, what):
 
 # %% ../../nbs/80_report/charts.ipynb #05315bcf
 def trials_chart(
-    table: pd.DataFrame, # one row a trial: a column for each parameter, state, and `value`, NaN where the trial has none
+    # one row a trial: a column for each parameter, state, and `value`, NaN where the trial has none
+    table: pd.DataFrame,
     value: str = 'valid_ic',
 ) -> str:
     "Parallel coordinates of a search"
-    if not (table['state'] == 'complete').any(): raise BadData('trials_chart: no trial was finished. There is no best one to draw.')
+    if not (table['state'] == 'complete').any():
+        raise BadData('trials_chart: no trial was finished. There is no best one to draw.')
     names = [*(c for c in table if c not in (value, 'state', 'error')), value]
     place = pd.DataFrame({c: _heights(table[c]) for c in names}, table.index)
     best = table[value].where(table['state'] == 'complete').idxmax()
@@ -175,11 +187,14 @@ def trials_chart(
         ax = fig.subplots()
         for i, row in place.iterrows():
             ended, top = table.loc[i, 'state'] == 'complete', i == best
-            ax.plot(range(len(names) - (not ended)), row[:len(names) - (not ended)], color=colours[1] if top else colours[0] if ended else '#888888',
-                    lw=2.2 if top else .9, alpha=1 if top else .5, ls='-' if ended else '--', zorder=3 + top)
+            ax.plot(range(len(names) - (not ended)), row[:len(names) - (not ended)],
+                    color=colours[1] if top else colours[0] if ended else '#888888', lw=2.2 if top else .9,
+                    alpha=1 if top else .5, ls='-' if ended else '--', zorder=3 + top)
         for j, c in enumerate(names):
             ax.axvline(j, color='#888888', lw=.8)
-            for y, word in _marks(table[c], place[c]): ax.annotate(word, (j, y), xytext=(4, 0), textcoords='offset points', fontsize=8, va='center', annotation_clip=False)
+            for y, word in _marks(table[c], place[c]):
+                ax.annotate(word, (j, y), xytext=(4, 0), textcoords='offset points', fontsize=8, va='center',
+                            annotation_clip=False)
         ax.set_xticks(range(len(names)), names)
         ax.set_yticks([])
         ax.grid(False)
@@ -215,10 +230,12 @@ def edges_chart(
     def draw(fig):
         ax = fig.subplots()
         for s, d, w in edges[['src', 'dst', weight]].itertuples(index=False):
-            ax.plot(*zip(at[s], at[d]), color=colours[0 if w >= 0 else 1], lw=.3 + 2 * abs(w) / top, alpha=.45, solid_capstyle='round')
+            ax.plot(*zip(at[s], at[d]), color=colours[0 if w >= 0 else 1], lw=.3 + 2 * abs(w) / top, alpha=.45,
+                    solid_capstyle='round')
         for s, (x, y) in at.items():
             ax.plot(x, y, 'o', ms=4, color='#333333')
-            ax.text(1.09 * x, 1.09 * y, s, ha='left' if x > .1 else 'right' if x < -.1 else 'center', va='center', fontsize=8)
+            ax.text(1.09 * x, 1.09 * y, s, ha='left' if x > .1 else 'right' if x < -.1 else 'center', va='center',
+                    fontsize=8)
         ax.set(xlim=(-1.45, 1.45), ylim=(-1.25, 1.25), aspect='equal')
         ax.axis('off')
     return to_svg(draw, title, (5, 4.4))

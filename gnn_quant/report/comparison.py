@@ -41,19 +41,25 @@ def check_trials(
 ) -> Count:
     "The count of the trial ledger; `BadParams` when it is missing or is not one"
     if trials is None: raise BadParams('trials: missing. Pass what evidence.trials.count reads from the ledger.')
-    if not isinstance(trials, Count): raise BadParams(f'trials: {trials!r:.40} is not a count. Pass what evidence.trials.count reads from the ledger: nobody types it.')
-    if not (trials.n >= 1 and 1 <= trials.effective <= trials.n): raise BadParams(f'trials: {trials.n} of them, worth {trials.effective}. Count the ledger again.')
+    if not isinstance(trials, Count):
+        raise BadParams(f'trials: {trials!r:.40} is not a count. '
+                        'Pass what evidence.trials.count reads from the ledger: nobody types it.')
+    if not (trials.n >= 1 and 1 <= trials.effective <= trials.n):
+        raise BadParams(f'trials: {trials.n} of them, worth {trials.effective}. Count the ledger again.')
     return trials
 
 # %% ../../nbs/80_report/comparison.ipynb #ceb9a8f7
-_says = dict(ahead='ahead of', behind='behind', level='not distinguishable from', short='not comparable, for want of rows, with', flat='not comparable, since one of them never moved, with')
+_says = dict(ahead='ahead of', behind='behind', level='not distinguishable from',
+             short='not comparable, for want of rows, with',
+             flat='not comparable, since one of them never moved, with')
 
 def clause(
     gap: Gap,
 ) -> str: # such as 'behind ridge (0.80; difference -0.20, 95 % interval -0.35 to -0.05)'
     "What one peer says about the strategy"
     note = f"{num(gap.sharpe)}; difference {num(gap.diff, '+.2f')}"
-    if gap.side in ('ahead', 'behind', 'level'): note += f", 95 % interval {num(gap.lo, '+.2f')} to {num(gap.hi, '+.2f')}"
+    if gap.side in ('ahead', 'behind', 'level'):
+        note += f", 95 % interval {num(gap.lo, '+.2f')} to {num(gap.hi, '+.2f')}"
     return f'{_says[gap.side]} {gap.peer}' + ('' if gap.side == 'flat' else f' ({note})')
 
 # %% ../../nbs/80_report/comparison.ipynb #94a0733a
@@ -62,9 +68,10 @@ def graph_clause(
 ) -> str:
     "What the edge-free twin says about the graph"
     if twin is None: return 'without an edge-free twin beside it, so what the graph adds is unknown'
-    helped = dict(ahead='the graph helped in this sample', behind='the graph hurt in this sample', short='what the graph adds is unknown',
-                  flat='what the graph adds is unknown',
-                  level='the graph did not help' if twin.diff <= 0 else 'there is no evidence that the graph helped')
+    helped = dict(ahead='the graph helped in this sample', behind='the graph hurt in this sample',
+                  short='what the graph adds is unknown', flat='what the graph adds is unknown',
+                  level='the graph did not help' if twin.diff <= 0
+                  else 'there is no evidence that the graph helped')
     return f'{clause(twin)}, so {helped[twin.side]}'
 
 # %% ../../nbs/80_report/comparison.ipynb #d08b4220
@@ -96,9 +103,15 @@ def luck(
     tested: bool = False, # True on a page with evidence
 ) -> str:
     "What the number of trials says about the figures, in plain words"
-    hurdle, what = best_of(count.effective, rows, periods, np.nan if of_lead else count.sharpe_sd), 'lead over equal weight' if of_lead else 'return'
-    tries = ('1 trial has' if count.n == 1 else f'{count.n:,} trials have') + ' been counted so far' + (f', worth {count.effective:,.1f} independent ones' if count.n > 1 else '')
-    where = 'has no Sharpe ratio' if not np.isfinite(reached) else f"has a Sharpe of {num(reached)}, {'above' if reached > hurdle else 'not above'} it"
-    best = 'A single trial has no hurdle but zero' if count.effective <= 1 else f'The best of so many independent trials without skill is expected to show a Sharpe of {hurdle:.2f} over {rows:,} rows'
-    rest = 'Of the figures on this page only those of the evidence are adjusted for it.' if tested else 'No figure on this page is adjusted for the number of trials, and none is claimed to be significant.'
+    hurdle, what = (best_of(count.effective, rows, periods, np.nan if of_lead else count.sharpe_sd),
+                    'lead over equal weight' if of_lead else 'return')
+    tries = ('1 trial has' if count.n == 1 else f'{count.n:,} trials have') + ' been counted so far' + (
+        f', worth {count.effective:,.1f} independent ones' if count.n > 1 else '')
+    where = ('has no Sharpe ratio' if not np.isfinite(reached)
+             else f"has a Sharpe of {num(reached)}, {'above' if reached > hurdle else 'not above'} it")
+    best = ('A single trial has no hurdle but zero' if count.effective <= 1 else 'The best of so many independent '
+            f'trials without skill is expected to show a Sharpe of {hurdle:.2f} over {rows:,} rows')
+    rest = ('Of the figures on this page only those of the evidence are adjusted for it.' if tested
+            else 'No figure on this page is adjusted for the number of trials, '
+            'and none is claimed to be significant.')
     return f'{tries}. {best}; the {what} of {name} {where}. {rest}'

@@ -23,7 +23,8 @@ def histogram(
 ) -> str:
     "Draws as a histogram, with the found value marked"
     v = draws.dropna().to_numpy(float)
-    if not len(v) or not np.isfinite(found): raise BadData(f'histogram: {len(v)} draws and a found value of {found}. Both have to be known.')
+    if not len(v) or not np.isfinite(found):
+        raise BadData(f'histogram: {len(v)} draws and a found value of {found}. Both have to be known.')
     at, size, wide = _bars(v, found)
     def draw(fig):
         ax = fig.subplots()
@@ -31,7 +32,9 @@ def histogram(
         ax.bar(at, size, wide, color=np.where(inside, colours[1], '#b9c4cf'), edgecolor='white', lw=.4)
         ax.axvline(found, color='#1b1f24', lw=1.4)
         right = found > (at.min() + at.max()) / 2
-        ax.annotate(mark or f'found {num(found)}', (found, 1), xytext=(-5 if right else 5, 0), textcoords='offset points', xycoords=('data', 'axes fraction'), ha='right' if right else 'left', va='top', fontweight='bold')
+        ax.annotate(mark or f'found {num(found)}', (found, 1), xytext=(-5 if right else 5, 0),
+                    textcoords='offset points', xycoords=('data', 'axes fraction'), ha='right' if right else 'left',
+                    va='top', fontweight='bold')
         ax.set_xlabel(what)
         ax.set_ylabel(many)
         ax.set_ylim(0, size.max() * 1.18)
@@ -41,7 +44,9 @@ def histogram(
 # %% ../../nbs/80_report/evidence_charts.ipynb #0a813a2e
 def _bars(v, found): # centres, counts and width; no bar stands on both sides of the found value
     one = np.unique(v.round(9))
-    if len(one) <= 40: return one, np.array([(np.abs(v - u) < 5e-10).sum() for u in one]), .8 * (np.diff(one).min() if len(one) > 1 else 1.)
+    if len(one) <= 40:
+        return (one, np.array([(np.abs(v - u) < 5e-10).sum() for u in one]),
+                .8 * (np.diff(one).min() if len(one) > 1 else 1.))
     wide = (v.max() - v.min()) / min(40, max(12, int(len(v)**.5)))
     edges = found + wide * np.arange(np.floor((v.min() - found) / wide), np.ceil((v.max() - found) / wide) + 1)
     size = np.histogram(v, edges)[0]
@@ -57,7 +62,8 @@ def strips(
     x = x[np.isfinite(x['value'].astype(float))]
     if x.empty: raise BadData('strips: no figure is known. Look at the returns they were made of.')
     def draw(fig):
-        for ax, (k, r) in zip(np.ravel(fig.subplots(-(-len(x) // 2), 2, squeeze=False)), x.iterrows()): _strip(ax, *forms.get(k, (k.replace('_', ' '), '.2f')), *r[['value', 'lo', 'hi']].astype(float))
+        for ax, (k, r) in zip(np.ravel(fig.subplots(-(-len(x) // 2), 2, squeeze=False)), x.iterrows()):
+            _strip(ax, *forms.get(k, (k.replace('_', ' '), '.2f')), *r[['value', 'lo', 'hi']].astype(float))
         for ax in np.ravel(fig.axes)[len(x):]: ax.axis('off')
         fig.get_layout_engine().set(wspace=.08)
     return to_svg(draw, title, (9, .2 + .62 * -(-len(x) // 2)))
@@ -68,7 +74,8 @@ def _strip(ax, head, form, value, lo, hi):
     ax.plot([value], [0], 'o', color=colours[0], ms=5)
     ax.margins(x=.08)
     left, right = ax.get_xlim()
-    if np.isfinite(lo) and (left < 0 < right or min(abs(left), abs(right)) < .35 * (right - left)): ax.axvline(0, color='#444444', lw=.8)
+    if np.isfinite(lo) and (left < 0 < right or min(abs(left), abs(right)) < .35 * (right - left)):
+        ax.axvline(0, color='#444444', lw=.8)
     ax.set_yticks([])
     ax.set_ylim(-1, 1)
     ax.grid(False)
@@ -96,7 +103,8 @@ def standing(
         for at, word, ink in ((0., 'zero', '#444444'), (hurdle, f'hurdle {num(hurdle)}', colours[1])):
             ax.axvline(at, color=ink, lw=1.2, ls='-' if at == 0 else '--')
             left = at == 0
-            ax.annotate(word, (at, -1), xytext=(-5 if left else 5, 2), textcoords='offset points', va='bottom', ha='right' if left else 'left', color=ink, fontsize=8.5)
+            ax.annotate(word, (at, -1), xytext=(-5 if left else 5, 2), textcoords='offset points', va='bottom',
+                        ha='right' if left else 'left', color=ink, fontsize=8.5)
         ax.margins(x=.12)
         ax.set_ylim(-1, 1)
         ax.set_yticks([])
@@ -144,11 +152,14 @@ def curves(
     ink = {c: colours[i % len(colours)] for i, c in enumerate(y)}
     def draw(fig):
         ax = fig.subplots()
-        for i, c in enumerate(y): ax.plot(y.index, y[c], color=ink[c], lw=1.1 if i else 1.9, marker='o', ms=3 if i else 4, zorder=20 - i, ls='-' if i < 4 else '--')
+        for i, c in enumerate(y):
+            ax.plot(y.index, y[c], color=ink[c], lw=1.1 if i else 1.9, marker='o', ms=3 if i else 4, zorder=20 - i,
+                    ls='-' if i < 4 else '--')
         ax.axhline(0, color='#444444', lw=.8)
         if mark is not None:
             ax.axvline(mark, color='#777777', lw=.8, ls=':')
-            ax.annotate(f' {said}', (mark, 1), xycoords=('data', 'axes fraction'), va='top', fontsize=8, color='#555555')
+            ax.annotate(f' {said}', (mark, 1), xycoords=('data', 'axes fraction'), va='top', fontsize=8,
+                        color='#555555')
         if place is not x.index: ax.set_xticks(place, [str(v) for v in x.index])
         ax.set_xlabel(what)
         ax.set_ylabel(of)
@@ -179,7 +190,8 @@ def attention_dots(
     title: str = 'Attention of the strongest pairs by date',
 ) -> str:
     "Whom the network listened to, and when"
-    pair = a['asker'] + ' ← ' + a['neighbour'] + (', ' + a['relation'] if 'relation' in a and a['relation'].nunique() > 1 else '')
+    pair = (a['asker'] + ' ← ' + a['neighbour']
+            + (', ' + a['relation'] if 'relation' in a and a['relation'].nunique() > 1 else ''))
     x = a.assign(pair=pair).pivot_table(index='pair', columns='date', values='weight', aggfunc='sum')
     x = x.loc[x.sum(axis=1).sort_values(ascending=False, kind='stable').index[:most]]
     top = x.max(axis=None)
@@ -187,7 +199,8 @@ def attention_dots(
         ax = fig.subplots()
         for i, (_, r) in enumerate(x.iloc[::-1].iterrows()):
             known = r.dropna()
-            ax.scatter([x.columns.get_loc(d) for d in known.index], [i] * len(known), s=160 * known / top, color=colours[0], alpha=.75, lw=0)
+            ax.scatter([x.columns.get_loc(d) for d in known.index], [i] * len(known), s=160 * known / top,
+                       color=colours[0], alpha=.75, lw=0)
         ax.set_yticks(range(len(x)), list(x.index[::-1]))
         some = range(0, x.shape[1], -(-x.shape[1] // 8))
         ax.set_xticks(list(some), [f'{pd.Timestamp(x.columns[i]):%Y-%m-%d}' for i in some])

@@ -45,7 +45,7 @@ def verdict_words(
 def verdict_part(e: Evidence, name: str) -> str:
     "The verdict with its reasons"
     v = e.figures.get('verdict') or {}
-    said = note(f'Each test of {name} was set before its result was known: the thresholds stand in evidence.collect. What was not run counts against a claim.')
+    said = note(f'Each test of {name} was set before its result was known: the thresholds stand in evidence.checks. What was not run counts against a claim.')
     return section('Evidence: how far to believe it', verdict_words(e), checks(v.get('reasons', [])), said, at='evidence')
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #a7a8b400
@@ -93,16 +93,16 @@ def _span(rows, ahead=None, periods=252): # ahead: the Sharpe ratio less what it
 def trial_part(e: Evidence, name: str) -> str:
     "The count of trials and the Sharpe ratio deflated by it"
     t, s, b = e.figures.get('trials') or {}, e.figures.get('sharpe') or {}, frame_of(e, 'bootstrap')
-    tried = facts({'trials counted': f"{t['n']:,}", 'worth, independent ones': num(t.get('effective'), ',.1f'), 'with returns to compare': t.get('returns'), 'failed': t.get('failed'), 'abandoned': t.get('abandoned'),
+    tried = facts({'trials counted': f"{t['n']:,}", 'effective trials': num(t.get('effective'), ',.1f'), 'with returns to compare': t.get('returns'), 'failed': t.get('failed'), 'abandoned': t.get('abandoned'),
                    'entries in the ledger': t.get('seq'), 'ledger head': t.get('head')}) if t.get('n') else missing(why_not(e, 'trials'))
     if not s or s.get('why'): return section('Evidence: trials and deflated Sharpe', tried, missing(why_not(e, 'sharpe')))
     lo, hi = b.loc['sharpe', ['lo', 'hi']].astype(float) if b is not None and 'sharpe' in b.index else (np.nan, np.nan)
     told = facts({'Sharpe a year': num(s.get('sharpe')), 'rows': f"{s['rows']:,}", 'skewness': num(s.get('skew')), 'kurtosis (3 = normal)': num(s.get('kurtosis')),
-                  'P(above zero)': num(s.get('psr'), '.3f'), 'hurdle, the best without skill': num(s.get('hurdle')), 'P(above the hurdle)': f"{num(s.get('dsr'), '.3f')}, the deflated Sharpe ratio",
-                  'to tell it from zero': _span(s.get('min_track_record'), s.get('sharpe')), 'to tell it from the hurdle': _span(s.get('min_track_record_deflated'), s['sharpe'] - s['hurdle'] if _known(s.get('sharpe'), s.get('hurdle')) else None)})
+                  'PSR(0)': num(s.get('psr'), '.3f'), 'expected max Sharpe under H0': num(s.get('hurdle')), 'DSR': num(s.get('dsr'), '.3f'),
+                  'min. track record length': _span(s.get('min_track_record'), s.get('sharpe')), 'min. track record length against that maximum': _span(s.get('min_track_record_deflated'), s['sharpe'] - s['hurdle'] if _known(s.get('sharpe'), s.get('hurdle')) else None)})
     drawn = figure(standing(s['sharpe'], lo, hi, s['hurdle']), 'Dot and bar: what was found, with its 95 % bootstrap interval.') if _known(s.get('sharpe'), s.get('hurdle')) else ''
     return section('Evidence: trials and deflated Sharpe', drawn, f'<div class=two><div>{tried}</div><div>{told}</div></div>',
-                   note('Bailey & López de Prado 2012, 2014. Trials are counted by the program, the failed and the abandoned among them; those without returns count whole. P: probability that the true Sharpe ratio lies there. To tell: rows of such returns that are needed at 95 %.'))
+                   note('Bailey & López de Prado 2012, 2014. Trials are counted by the program, the failed and the abandoned among them; those without returns count whole. PSR(0): probability that the true Sharpe ratio is above zero; DSR, the deflated Sharpe ratio: that it is above the expected maximum of so many trials without skill. Minimum track record length: rows of such returns that are needed at 95 %.'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #ad5a8a14
 def selection_part(e: Evidence, name: str) -> str:
@@ -225,11 +225,11 @@ def _family_table(x): return table(pd.DataFrame({k: x[c].map(lambda v: prob(v) i
 def attention_part(e: Evidence, name: str) -> str:
     "Top edges and attention by date"
     a = frame_of(e, 'attention')
-    if a is None: return section('Evidence: whom it listened to', missing(why_not(e, 'attention')))
+    if a is None: return section('Evidence: attention by neighbour', missing(why_not(e, 'attention')))
     g = a.groupby(['asker', 'neighbour'] + ['relation'] * ('relation' in a))
     t = pd.DataFrame({'mean weight': g['weight'].mean(), 'dates': g['date'].nunique()} | ({'age, days': g['age'].mean()} if 'age' in a else {})).sort_values('mean weight', ascending=False, kind='stable').head(12).reset_index()
     t = t.assign(**{k: t[k].map(lambda v: num(v, f)) for k, f in (('mean weight', '.3f'), ('age, days', '.0f')) if k in t})
-    return section('Evidence: whom it listened to', figure(attention_dots(a), 'Area: share of the answer. No dot: not asked, or not among the strongest of that date.'), table(t, left=('asker', 'neighbour', 'relation'), index=False),
+    return section('Evidence: attention by neighbour', figure(attention_dots(a), 'Area: share of the answer. No dot: not asked, or not among the strongest of that date.'), table(t, left=('asker', 'neighbour', 'relation'), index=False),
                    note('Attention is where the network looked, not why it was right: read it beside the twins above.'))
 
 def control_part(e: Evidence, name: str) -> str:

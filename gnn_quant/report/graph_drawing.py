@@ -38,7 +38,9 @@ def draw_graph(
     "The graph of one date; `BadData` when an edge names a symbol that is not in the list"
     at = {s: i for i, s in enumerate(symbols)}
     odd = sorted(set(edges['src']).union(edges['dst']) - set(at))
-    if odd: raise BadData(f'draw_graph: edge with {odd[0]}, which is not among the {len(at)} symbols. Pass the symbols of the events.')
+    if odd:
+        raise BadData(f'draw_graph: edge with {odd[0]}, which is not among the {len(at)} symbols. '
+                      'Pass the symbols of the events.')
     w = np.zeros((len(at), len(at)))
     w[[at[s] for s in edges['src']], [at[s] for s in edges['dst']]] = edges['weight'].abs()
     pos, fig = spring_layout(w, seed), Figure(figsize=(6, 5), layout='constrained')
@@ -54,8 +56,10 @@ def _nodes(ax, pos, symbols, sectors):
     names = sorted(group.dropna().unique())
     for k, g in enumerate([*names, None]):
         at = pos[(group == g).to_numpy() if g is not None else group.isna().to_numpy()]
-        if len(at): ax.scatter(*at.T, s=90, color='.75' if g is None else f'C{k % 10}', label=g or 'no sector', zorder=2)
-    for s, (a, b) in zip(symbols, pos): ax.annotate(s, (a, b), xytext=(0, 7), textcoords='offset points', ha='center', fontsize=7)
+        if len(at):
+            ax.scatter(*at.T, s=90, color='.75' if g is None else f'C{k % 10}', label=g or 'no sector', zorder=2)
+    for s, (a, b) in zip(symbols, pos):
+        ax.annotate(s, (a, b), xytext=(0, 7), textcoords='offset points', ha='center', fontsize=7)
     ax.margins(.08)
     ax.set_axis_off()
     ax.legend(fontsize=7, frameon=False, loc='lower left')

@@ -50,7 +50,8 @@ def seen_on(
 ) -> pd.DataFrame: # columns src dst (names), weight, age (days), relation; strongest first
     "Directed ties visible at the close of a row, relation by relation"
     parts = [edges_on(p, when, lookback, w).assign(relation=k) for k, (p, w) in relations_of(e, weight).items()]
-    return pd.concat(parts, ignore_index=True).sort_values('weight', key=lambda w: -w.abs(), kind='stable', ignore_index=True)
+    return pd.concat(parts, ignore_index=True).sort_values('weight', key=lambda w: -w.abs(), kind='stable',
+                                                           ignore_index=True)
 
 # %% ../../nbs/80_report/graph_page.ipynb #85f05916
 def graph_data(
@@ -71,66 +72,104 @@ def graph_data(
         np.add.at(mean, (i, j), edges['weight'].abs().to_numpy() / len(dates))
         c = centralities(edges, e.symbols, measures)
         hidden = max(hidden, len(edges) - most_edges)
-        ties = np.c_[i, j, (edges['weight'] * 1000).round(), edges['relation'].map(kinds.index)].astype(int)[:most_edges]
-        per_date.append(dict(day=f'{d:%Y-%m-%d}', ties=ties.ravel().tolist(), size={m: (c[m] / (c[m].max() or 1)).round(3).tolist() for m in measures}))
+        ties = np.c_[i, j, (edges['weight'] * 1000).round(), edges['relation'].map(kinds.index)].astype(int)[
+            :most_edges]
+        per_date.append(dict(day=f'{d:%Y-%m-%d}', ties=ties.ravel().tolist(),
+                             size={m: (c[m] / (c[m].max() or 1)).round(3).tolist() for m in measures}))
     s = known_sectors(sectors if sectors is not None else pd.Series(dtype=object), e.symbols)
-    return dict(names=list(e.symbols), kinds=kinds, groups=sorted({k for k in s if k}), group=[k or '' for k in s], dates=per_date, hidden=int(max(hidden, 0)),
-                place=(spring_layout(mean / max(mean.max(), 1e-9), seed) * 1000).round().astype(int).tolist(), measures=list(measures))
+    return dict(names=list(e.symbols), kinds=kinds, groups=sorted({k for k in s if k}), group=[k or '' for k in s],
+                dates=per_date, hidden=int(max(hidden, 0)),
+                place=(spring_layout(mean / max(mean.max(), 1e-9), seed) * 1000).round().astype(int).tolist(),
+                measures=list(measures))
 
 # %% ../../nbs/80_report/graph_page.ipynb #5d796650
 _setup = '''
-const D=JSON.parse(document.getElementById('data').textContent),NS='http://www.w3.org/2000/svg',$=i=>document.getElementById(i);
+const D=JSON.parse(document.getElementById('data').textContent),NS='http://www.w3.org/2000/svg',\
+$=i=>document.getElementById(i);
 const hue=D.hues,line=D.lines,K=D.kinds.length,off=new Set();
 const ink=g=>g?hue[D.groups.indexOf(g)%hue.length]:'#9aa3ab',W=1000,H=720,P=D.place.map(p=>[W/2+p[0]*.44,H/2+p[1]*.32]);
 const paint=(k,w)=>K<2?(w<0?'#D55E00':line[0]):line[k%line.length];
-const el=(k,a,up)=>{const x=document.createElementNS(NS,k);for(const i in a)x.setAttribute(i,a[i]);up.appendChild(x);return x};
-const svg=$('graph'),E=el('g',{},svg),N=el('g',{},svg),big=()=>Math.min(2.6,Math.max(1,720/(svg.clientWidth||720)));let pick=-1,R=[];
-const dots=D.names.map((s,i)=>{const g=el('g',{transform:`translate(${P[i]})`,style:'cursor:pointer'},N),c=el('circle',{r:6,fill:ink(D.group[i]),stroke:'#fff'},g),
-t=el('text',{'text-anchor':'middle',y:-10,fill:'#1b1f24',stroke:'#fff','stroke-width':4,'stroke-linejoin':'round','paint-order':'stroke'},g);t.textContent=s;
-el('title',{},c).textContent=s+(D.group[i]?' · '+D.group[i]:' · sector unknown');g.onclick=()=>{pick=pick===i?-1:i;draw()};return{c,t}});
-const pairs=d=>{const m=new Map();for(let q=0;q<d.ties.length;q+=4){const[i,j,w,k]=d.ties.slice(q,q+4),key=[k,Math.min(i,j),Math.max(i,j)].join(),p=m.get(key);
+const el=(k,a,up)=>{const x=document.createElementNS(NS,k);for(const i in a)x.setAttribute(i,a[i]);up.appendChild(x);\
+return x};
+const svg=$('graph'),E=el('g',{},svg),N=el('g',{},svg),big=()=>Math.min(2.6,Math.max(1,720/(svg.clientWidth||720)));\
+let pick=-1,R=[];
+const dots=D.names.map((s,i)=>{const g=el('g',{transform:`translate(${P[i]})`,style:'cursor:pointer'}\
+,N),c=el('circle',{r:6,fill:ink(D.group[i]),stroke:'#fff'},g),
+t=el('text',{'text-anchor':'middle',y:-10,fill:'#1b1f24',stroke:'#fff','stroke-width':4,'stroke-linejoin':'round',\
+'paint-order':'stroke'},g);t.textContent=s;
+el('title',{},c).textContent=s+(D.group[i]?' · '+D.group[i]:' · sector unknown');g.onclick=()=>{pick=pick===i?-1:i;\
+draw()};return{c,t}});
+const pairs=d=>{const m=new Map();for(let q=0;q<d.ties.length;\
+q+=4){const[i,j,w,k]=d.ties.slice(q,q+4),key=[k,Math.min(i,j),Math.max(i,j)].join(),p=m.get(key);
 if(p&&p.i===j)p.both=true;else if(!p)m.set(key,{i,j,w:w/1000,k,both:false})}return[...m.values()]};
 '''
 
 # %% ../../nbs/80_report/graph_page.ipynb #fa3e43a0
 _draw = '''
-function tie(p,on){const u=big(),[a,b]=[Math.min(p.i,p.j),Math.max(p.i,p.j)],dx=P[b][0]-P[a][0],dy=P[b][1]-P[a][1],l=Math.hypot(dx,dy)||1,s=(p.k-(K-1)/2)*3.5*u,nx=-dy/l*s,ny=dx/l*s;
-const[x1,y1,x2,y2]=[P[p.i][0]+nx,P[p.i][1]+ny,P[p.j][0]+nx,P[p.j][1]+ny],c=paint(p.k,p.w),w=(.5+3.2*Math.abs(p.w))*(u>1?1.4:1),ex=(x2-x1)/l,ey=(y2-y1)/l,r=R[p.j]+1,o=on?.55:.06;
-el('line',{x1,y1,x2:p.both?x2:x2-ex*(r+6*u),y2:p.both?y2:y2-ey*(r+6*u),stroke:c,'stroke-width':w,'stroke-opacity':o,'stroke-dasharray':p.w<0?'6 5':'none'},E);
+function tie(p,on){const u=big(),[a,b]=[Math.min(p.i,p.j),Math.max(p.i,p.j)],dx=P[b][0]-P[a][0],dy=P[b][1]-P[a][1],\
+l=Math.hypot(dx,dy)||1,s=(p.k-(K-1)/2)*3.5*u,nx=-dy/l*s,ny=dx/l*s;
+const[x1,y1,x2,y2]=[P[p.i][0]+nx,P[p.i][1]+ny,P[p.j][0]+nx,P[p.j][1]+ny],c=paint(p.k,p.w),\
+w=(.5+3.2*Math.abs(p.w))*(u>1?1.4:1),ex=(x2-x1)/l,ey=(y2-y1)/l,r=R[p.j]+1,o=on?.55:.06;
+el('line',{x1,y1,x2:p.both?x2:x2-ex*(r+6*u),y2:p.both?y2:y2-ey*(r+6*u),stroke:c,'stroke-width':w,'stroke-opacity':o,\
+'stroke-dasharray':p.w<0?'6 5':'none'},E);
 if(p.both)return;const h=9*u,g=(2.4+w*.7)*u,px=x2-ex*r,py=y2-ey*r,bx=px-ex*h,by=py-ey*h;
 el('polygon',{points:`${px},${py} ${bx-ey*g},${by+ex*g} ${bx+ey*g},${by-ex*g}`,fill:c,'fill-opacity':on?.85:.08},E)}
-const list=a=>a.sort((x,y)=>Math.abs(y[1])-Math.abs(x[1])).slice(0,8).map(([i,w])=>D.names[i]+' '+w.toFixed(2)).join(', ')||'nobody';
-function draw(){const d=D.dates[+$('day').value],m=$('size').value,low=+$('low').value,z=d.size[m],u=big(),from=[],to=[],near=new Set();E.textContent='';
+const list=a=>a.sort((x,y)=>Math.abs(y[1])-Math.abs(x[1])).slice(0,8).map(([i,\
+w])=>D.names[i]+' '+w.toFixed(2)).join(', ')||'nobody';
+function draw(){const d=D.dates[+$('day').value],m=$('size').value,low=+$('low').value,z=d.size[m],u=big(),from=[],\
+to=[],near=new Set();E.textContent='';
 R=z.map(v=>(4+11*Math.sqrt(v))*(1+(u-1)*.45));const all=pairs(d);let ties=0,lines=0;
-for(const p of all){if(Math.abs(p.w)<low||off.has(p.k))continue;const on=pick<0||p.i===pick||p.j===pick;lines++;ties+=p.both?2:1;
-if(pick>=0&&on){const x=p.i===pick?p.j:p.i;near.add(x);if(p.both||p.i===pick)to.push([x,p.w]);if(p.both||p.j===pick)from.push([x,p.w])}tie(p,on)}
+for(const p of all){if(Math.abs(p.w)<low||off.has(p.k))continue;const on=pick<0||p.i===pick||p.j===pick;lines++;\
+ties+=p.both?2:1;
+if(pick>=0&&on){const x=p.i===pick?p.j:p.i;near.add(x);if(p.both||p.i===pick)to.push([x,p.w]);\
+if(p.both||p.j===pick)from.push([x,p.w])}tie(p,on)}
 const top=[...z.keys()].sort((a,b)=>z[b]-z[a]),few=new Set(D.names.length>60/u?top.slice(0,Math.round(18/u)+8):top);
-dots.forEach((o,i)=>{const on=pick<0||i===pick||near.has(i);o.c.setAttribute('r',R[i]);o.t.setAttribute('y',-R[i]-4);o.t.setAttribute('font-size',(D.names.length>60?10:13)*u);
-o.c.setAttribute('opacity',on?1:.2);o.t.style.display=on&&(few.has(i)||pick>=0)?'':'none'});$('when').textContent=d.day;$('lowv').textContent=low.toFixed(2);
-$('say').textContent=pick<0?`${ties} of ${d.ties.length/4} directed ties drawn, between ${lines} pairs of names${K>1?', each relation counted':''}. In the middle by ${m}: ${top.slice(0,5).map(i=>D.names[i]).join(', ')}.`:
+dots.forEach((o,i)=>{const on=pick<0||i===pick||near.has(i);o.c.setAttribute('r',R[i]);o.t.setAttribute('y',-R[i]-4);\
+o.t.setAttribute('font-size',(D.names.length>60?10:13)*u);
+o.c.setAttribute('opacity',on?1:.2);o.t.style.display=on&&(few.has(i)||pick>=0)?'':'none'}\
+);$('when').textContent=d.day;$('lowv').textContent=low.toFixed(2);
+$('say').textContent=pick<0?`${ties} of ${d.ties.length/4} directed ties drawn, between ${lines} pairs of \
+names${K>1?', each relation counted':''}. In the middle by ${m}: ${top.slice(0,5).map(i=>D.names[i]).join(', ')}.`:
 `${D.names[pick]} is informed by ${list(from)}; it informs ${list(to)}.`}
 $('day').max=D.dates.length-1;$('day').value=D.dates.length-1;for(const i of['day','size','low'])$(i).oninput=draw;
-document.querySelectorAll('[data-kind]').forEach(b=>b.oninput=()=>{b.checked?off.delete(+b.dataset.kind):off.add(+b.dataset.kind);draw()});
-let run=0;$('play').onclick=()=>{if(run){clearInterval(run);run=0;$('play').textContent='play';return}$('play').textContent='stop';if(+$('day').value>=D.dates.length-1)$('day').value=0;
-run=setInterval(()=>{if(+$('day').value>=D.dates.length-1){$('play').click();return}$('day').value=+$('day').value+1;draw()},450)};
-const mid=()=>document.querySelectorAll('[data-mid]').forEach(f=>f.hidden=f.dataset.mid!==$('mid').value);$('mid').oninput=mid;mid();onresize=draw;draw();
+document.querySelectorAll('[data-kind]').forEach(b=>b.oninput=()=>\
+{b.checked?off.delete(+b.dataset.kind):off.add(+b.dataset.kind);draw()});
+let run=0;$('play').onclick=()=>{if(run){clearInterval(run);run=0;$('play').textContent='play';return}\
+$('play').textContent='stop';if(+$('day').value>=D.dates.length-1)$('day').value=0;
+run=setInterval(()=>{if(+$('day').value>=D.dates.length-1){$('play').click();return}\
+$('day').value=+$('day').value+1;draw()},450)};
+const mid=()=>document.querySelectorAll('[data-mid]').forEach(f=>f.hidden=f.dataset.mid!==$('mid').value);\
+$('mid').oninput=mid;mid();onresize=draw;draw();
 '''
 
 # %% ../../nbs/80_report/graph_page.ipynb #7625436d
 def _picture(data):
-    one = lambda k, c, w: f'<span style="white-space:nowrap;margin-right:12px"><span style="color:{c}">{k}</span> {w}</span> '
-    legend = ''.join(one('&#9679;', _hue(i), text(g)) for i, g in enumerate(data['groups'])) + (one('&#9679;', '#9aa3ab', 'sector unknown') if '' in data['group'] else '')
-    kinds = [f'<label style="white-space:nowrap;margin-right:12px"><input type=checkbox checked data-kind={i} style="margin:0 4px"><b style="color:{_line(i)}">&#9473;&#9473;</b> {text(k)}</label> ' for i, k in enumerate(data['kinds'])]
-    signs = ('Width: weight. Dashed' + (', orange' if len(kinds) < 2 else '') + ': below zero. Arrow: informs one way only; a line without one informs both ways. Click a name to see its own ties.')
-    tools = ('<p class=tools><button id=play>play</button> <input id=day type=range min=0 value=0 style="width:min(480px,60%);vertical-align:middle" aria-label="date"> '
-             f'<b id=when class=d></b></p><p class=tools><label>size of a node {_choice("size", data["measures"], "strength")}</label> '
-             '<label class=d>ties of at least <input id=low type=range min=0 max=1 step=.02 value=0 style="vertical-align:middle;width:110px"> <span id=lowv></span></label></p>')
-    return (f'{tools}<p class=note>{legend}</p>' + (f'<p class=tools>{"".join(kinds)}</p>' if len(kinds) > 1 else '') +
-            f'<svg id=graph viewBox="0 0 1000 720" role="img" aria-label="graph of the chosen date" style="width:100%;height:auto;border:1px solid var(--line)"></svg><p id=say class=note></p>{note(signs)}'
-            f'<noscript>{note("The slider needs JavaScript. Tables and charts below do not.")}</noscript><pre id=data hidden>{text(json.dumps(data | dict(hues=HUES, lines=LINES), separators=(",", ":")))}</pre>')
+    one = (lambda k, c, w: f'<span style="white-space:nowrap;margin-right:12px"><span style="color:{c}">{k}</span> '
+           f'{w}</span> ')
+    legend = (''.join(one('&#9679;', _hue(i), text(g)) for i, g in enumerate(data['groups']))
+              + (one('&#9679;', '#9aa3ab', 'sector unknown') if '' in data['group'] else ''))
+    kinds = [f'<label style="white-space:nowrap;margin-right:12px"><input type=checkbox checked data-kind={i} '
+             f'style="margin:0 4px"><b style="color:{_line(i)}">&#9473;&#9473;</b> {text(k)}</label> '
+             for i, k in enumerate(data['kinds'])]
+    signs = ('Width: weight. Dashed' + (', orange' if len(kinds) < 2 else '') + ': below zero. Arrow: informs one '
+             'way only; a line without one informs both ways. Click a name to see its own ties.')
+    tools = ('<p class=tools><button id=play>play</button> <input id=day type=range min=0 value=0 '
+             'style="width:min(480px,60%);vertical-align:middle" aria-label="date"> '
+             '<b id=when class=d></b></p><p class=tools><label>size of a node '
+             f'{_choice("size", data["measures"], "strength")}</label> '
+             '<label class=d>ties of at least <input id=low type=range min=0 max=1 step=.02 value=0 '
+             'style="vertical-align:middle;width:110px"> <span id=lowv></span></label></p>')
+    return (
+        f'{tools}<p class=note>{legend}</p>' + (f'<p class=tools>{"".join(kinds)}</p>' if len(kinds) > 1 else '')
+        + '<svg id=graph viewBox="0 0 1000 720" role="img" aria-label="graph of the chosen date" '
+        f'style="width:100%;height:auto;border:1px solid var(--line)"></svg><p id=say class=note></p>{note(signs)}'
+        f'<noscript>{note("The slider needs JavaScript. Tables and charts below do not.")}</noscript><pre id=data '
+        f'hidden>{text(json.dumps(data | dict(hues=HUES, lines=LINES), separators=(",", ":")))}</pre>')
 
 # %% ../../nbs/80_report/graph_page.ipynb #5aa59c33
-def _choice(id, names, first): return f'<select id={id}>' + ''.join(f'<option value="{text(m)}"{" selected" * (m == first)}>{text(m)}</option>' for m in names) + '</select>'
+def _choice(id, names, first):
+    return f'<select id={id}>' + ''.join(f'<option value="{text(m)}"{" selected" * (m == first)}>{text(m)}</option>'
+                                         for m in names) + '</select>'
 
 # %% ../../nbs/80_report/graph_page.ipynb #a773b6df
 HUES = *colours, '#7A5195', '#8C6D31', '#2F4B7C', '#A05195', '#665191' # of sectors
@@ -143,7 +182,8 @@ def refresh_changes(
     e: Events,
     sectors: pd.Series | None = None, # symbol -> sector
     lookback=None, weight: str = '', # as in `data.events.edges_on`, for each relation
-) -> pd.DataFrame: # one row a relation and refresh: date relation ties pairs new gone kept strength parts clustering same_sector
+    # one row a relation and refresh: date relation ties pairs new gone kept strength parts clustering same_sector
+) -> pd.DataFrame:
     "Each refresh of each relation against the refresh before it"
     parts = [_changes(p, sectors, lookback, w).assign(relation=k) for k, (p, w) in relations_of(e, weight).items()]
     out = pd.concat(parts, ignore_index=True).rename(columns=dict(edges='pairs'))
@@ -154,7 +194,8 @@ def _changes(e, sectors, lookback, weight, block=50):
     t, at = np.unique(e.t, return_index=True)
     rows, out = pd.DatetimeIndex(t, name='date'), []
     for k in range(0, len(t), block):
-        part = e if lookback is not None else take(e, slice(at[max(k - 1, 0)], at[k + block] if k + block < len(t) else len(e)))
+        part = (e if lookback is not None
+                else take(e, slice(at[max(k - 1, 0)], at[k + block] if k + block < len(t) else len(e))))
         out.append(graph_changes(part, rows[max(k - 1, 0):k + block], sectors, lookback, weight).iloc[int(k > 0):])
     told = pd.Series(e.msg[:, e.fields.index(weight)] != 0).groupby(e.t).sum()
     return pd.concat(out).assign(ties=told.to_numpy()).reset_index(names='date')
@@ -174,7 +215,8 @@ def lines_chart(
         ax.set_ylabel(ylabel)
         lo, hi = ax.get_ylim()
         ends = [((x[c].dropna().iloc[-1] if x[c].notna().any() else lo) - lo) / (hi - lo) for c in x]
-        for c, k, y in zip(x, ink, spread(ends, .075)): ax.annotate(str(c), (1.01, y), xycoords='axes fraction', color=k, va='center', annotation_clip=False)
+        for c, k, y in zip(x, ink, spread(ends, .075)):
+            ax.annotate(str(c), (1.01, y), xycoords='axes fraction', color=k, va='center', annotation_clip=False)
         if len(x) > 2: ax.xaxis.set_major_locator(mpl.dates.AutoDateLocator(maxticks=8))
     return to_svg(draw, title, (9, 2.6))
 
@@ -184,11 +226,18 @@ def changes_part(
 ) -> str:
     "How the graph changed: a chart and the last refreshes"
     several = changes['relation'].nunique() > 1
-    x = changes.pivot(index='date', columns='relation', values='kept')[changes['relation'].unique()] if several else changes.set_index('date')[['kept', 'strength', 'same_sector']]
-    words = 'kept: pairs common to a refresh and the very refresh before it, over all pairs of both. ' + ('' if several else 'strength: mean absolute weight. same_sector: pairs within one known sector, over those whose sectors are known. ')
-    last = changes.groupby('relation', sort=False).tail(3 if several else 6).set_index('date').drop(columns=[] if several else 'relation')
-    return section('How it changed', figure(lines_chart(x.dropna(axis=1, how='all'), 'Share of pairs kept from one refresh to the next', 'share kept' if several else 'share', tuple(map(_line, range(x.shape[1]))) if several else colours), words),
-                   '<h3>The last refreshes</h3>', table(_text(last), left=('relation',)), note('ties are directed; pairs, new, gone, kept and what follows are not.'))
+    x = (changes.pivot(index='date', columns='relation', values='kept')[changes['relation'].unique()] if several
+         else changes.set_index('date')[['kept', 'strength', 'same_sector']])
+    words = ('kept: pairs common to a refresh and the very refresh before it, over all pairs of both. '
+             + ('' if several else 'strength: mean absolute weight. same_sector: '
+                'pairs within one known sector, over those whose sectors are known. '))
+    last = changes.groupby('relation', sort=False).tail(3 if several else 6).set_index('date').drop(
+        columns=[] if several else 'relation')
+    return section('How it changed', figure(lines_chart(
+        x.dropna(axis=1, how='all'), 'Share of pairs kept from one refresh to the next',
+        'share kept' if several else 'share', tuple(map(_line, range(x.shape[1]))) if several else colours), words),
+                   '<h3>The last refreshes</h3>', table(_text(last), left=('relation',)),
+                   note('ties are directed; pairs, new, gone, kept and what follows are not.'))
 
 # %% ../../nbs/80_report/graph_page.ipynb #80a116db
 def centre_part(
@@ -201,11 +250,16 @@ def centre_part(
     def chart(m):
         size = pd.DataFrame([d['size'][m] for d in data['dates']], dates, list(e.symbols))
         lead = size[size.mean().sort_values(ascending=False, kind='stable').index[:6]].rolling(5, min_periods=1).mean()
-        said = f'The six names with the largest mean {m} over the {len(dates)} dates shown; mean of five dates, largest name of a date = 1.'
+        said = (f'The six names with the largest mean {m} over the {len(dates)} dates shown; '
+                'mean of five dates, largest name of a date = 1.')
         return f'<div data-mid="{text(m)}">{figure(lines_chart(lead, f"{m} of the most central names", m), said)}</div>'
-    now = centralities(seen_on(e, dates[-1], lookback, weight), e.symbols).sort_values('pagerank', ascending=False, kind='stable').head(12)
-    return section('Who was in the middle', f'<p class=tools><label>measure {_choice("mid", data["measures"], "pagerank")}</label></p>', *map(chart, data['measures']),
-                   f'<h3>On {dates[-1]:%Y-%m-%d}, the twelve first by PageRank</h3>', table(_text(now)), note('Of undirected pairs; a pair with several relations counts with the strongest.'))
+    now = centralities(seen_on(e, dates[-1], lookback, weight), e.symbols).sort_values(
+        'pagerank', ascending=False, kind='stable').head(12)
+    return section('Who was in the middle',
+                   f'<p class=tools><label>measure {_choice("mid", data["measures"], "pagerank")}</label></p>',
+                   *map(chart, data['measures']), f'<h3>On {dates[-1]:%Y-%m-%d}, the twelve first by PageRank</h3>',
+                   table(_text(now)),
+                   note('Of undirected pairs; a pair with several relations counts with the strongest.'))
 
 # %% ../../nbs/80_report/graph_page.ipynb #75eeb571
 def graph_page(
@@ -223,25 +277,35 @@ def graph_page(
     "The graph of some dates, with a slider, its changes and its centralities"
     dates = shown_dates(e, most)
     measures = tuple(m for m in CENTRALITIES if m != 'betweenness' or len(e.symbols) <= 120)
-    data, moved = graph_data(e, dates, sectors, most_edges, lookback, weight, measures), refresh_changes(e, sectors, lookback, weight) if changes is None else changes
+    data, moved = (graph_data(e, dates, sectors, most_edges, lookback, weight, measures),
+                   refresh_changes(e, sectors, lookback, weight) if changes is None else changes)
     said = tuple(caveats) + _left_out(e, dates, data)
-    html = page(
-        title, f'<h1>{text(title)}</h1>', facts((about or {}) | {'names': len(e.symbols), 'dates shown': f'{len(dates)}, {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}'}),
-        table(built.apply(lambda c: c.str.replace(', ', ',\n') if 'door' in str(c.name) else c), left=tuple(built.columns)) if built is not None else '', items(said) if said else '', section('A date', _picture(data)), changes_part(moved),
-        centre_part(e, data, dates, lookback, weight),
-        note('A tie says that two names were related in the data of a window. It does not say that one moves the other, and a stable picture is no evidence of profit.'), script=_setup + _draw)
+    html = page(title, f'<h1>{text(title)}</h1>', facts((about or {}) | {
+        'names': len(e.symbols), 'dates shown': f'{len(dates)}, {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}'}),
+                table(built.apply(lambda c: c.str.replace(', ', ',\n') if 'door' in str(c.name) else c),
+                      left=tuple(built.columns)) if built is not None else '', items(said) if said else '',
+                section('A date', _picture(data)), changes_part(moved),
+                centre_part(e, data, dates, lookback, weight),
+                note('A tie says that two names were related in the data of a window. '
+                     'It does not say that one moves the other, and a stable picture is no evidence of profit.'),
+                script=_setup + _draw)
     if found := loads(html): raise BadData(f'graph_page: the page would load {found[0]}. Inline it.')
     return html
 
 # %% ../../nbs/80_report/graph_page.ipynb #2d8d17b3
 def _left_out(e, dates, data):
     n = len(np.unique(e.t))
-    return ((f'{n - len(dates)} of {n} refreshes are not drawn; what changed is counted over all of them.',) if n > len(dates) else ()) + (
-        (f'Up to {data["hidden"]} weaker ties of a date are not drawn; the charts count all of them.',) if data['hidden'] else ()) + (
-        (f'Betweenness over time is left out: {len(e.symbols)} names are too many for it.',) if 'betweenness' not in data['measures'] else ())
+    return ((f'{n - len(dates)} of {n} refreshes are not drawn; what changed is counted over all of them.',)
+            if n > len(dates) else ()) + ((f'Up to {data["hidden"]} weaker ties of a date are not drawn; '
+                                           'the charts count all of them.',) if data['hidden'] else ()) + (
+                                               ('Betweenness over time is left out: '
+                                                f'{len(e.symbols)} names are too many for it.',)
+                                               if 'betweenness' not in data['measures'] else ())
 
 # %% ../../nbs/80_report/graph_page.ipynb #8dff1aba
 def _text(x):
     index = x.index.strftime('%Y-%m-%d') if isinstance(x.index, pd.DatetimeIndex) else x.index
     whole = ('ties', 'pairs', 'new', 'gone', 'parts', 'degree')
-    return pd.DataFrame({c: [('–' if v is None or v != v else v if isinstance(v, str) else f'{v:.0f}' if c in whole else f'{v:.3f}') for v in x[c]] for c in x}, index=index).rename_axis(x.index.name or '')
+    return pd.DataFrame({c: [('–' if v is None or v != v else v if isinstance(v, str) else f'{v:.0f}' if c in whole
+                              else f'{v:.3f}') for v in x[c]] for c in x}, index=index).rename_axis(
+                                  x.index.name or '')

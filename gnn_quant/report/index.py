@@ -34,7 +34,8 @@ def figure_words(
     figures: dict, # name -> number or text
 ) -> str:
     "Main figures of a run in one line"
-    return ', '.join(f'{k} {short_number(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else v}' for k, v in figures.items())
+    return ', '.join(f'{k} {short_number(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else v}'
+                     for k, v in figures.items())
 
 # %% ../../nbs/80_report/index.ipynb #606a696f
 def trouble(
@@ -60,21 +61,27 @@ def run_row(
     say = lambda k: text(run.get(k) or '–')
     links = ' · '.join(link(run[k], w) for k, w in (('page', 'page'), ('notebook', 'notebook')) if run.get(k)) or '–'
     kind = run.get('status') if run.get('status') in ('finished', 'failed', 'interrupted', 'damaged') else ''
-    return (f'<tr data-status="{say("status")}"><th>{say("name")}</th><td class=d>{text(when_words(str(run.get("asof") or "–"))).replace(" ", "<br>")}</td><td><span class="{text(kind)}">{say("status")}</span>{trouble(run)}</td>'
-            f'<td>{say("data")}</td><td style="min-width:250px">{text(figure_words(run.get("figures") or {}) or "–")}</td><td class=d>{links}</td><td class=d>{say("started")}<br><small>{say("id")}</small></td></tr>')
+    return (f'<tr data-status="{say("status")}"><th>{say("name")}</th><td '
+            f'class=d>{text(when_words(str(run.get("asof") or "–"))).replace(" ", "<br>")}</td><td><span '
+            f'class="{text(kind)}">{say("status")}</span>{trouble(run)}</td>'
+            f'<td>{say("data")}</td><td '
+            f'style="min-width:250px">{text(figure_words(run.get("figures") or {}) or "–")}</td><td '
+            f'class=d>{links}</td><td class=d>{say("started")}<br><small>{say("id")}</small></td></tr>')
 
 # %% ../../nbs/80_report/index.ipynb #b6b055af
 _script = '''
 const q=document.getElementById('q'),s=document.getElementById('s'),n=document.getElementById('n');
 function f(){let k=0;for(const r of document.querySelectorAll('tbody tr')){
-const ok=r.textContent.toLowerCase().includes(q.value.toLowerCase())&&(!s.value||r.dataset.status===s.value);r.hidden=!ok;k+=ok}n.textContent=k+' shown'}
+const ok=r.textContent.toLowerCase().includes(q.value.toLowerCase())&&(!s.value||r.dataset.status===s.value);\
+r.hidden=!ok;k+=ok}n.textContent=k+' shown'}
 q.oninput=s.onchange=f;f();
 '''
 
 # %% ../../nbs/80_report/index.ipynb #40fc0e86
 def _tools(states):
     options = ''.join(f'<option value="{text(s)}">{text(s)}</option>' for s in states)
-    return ('<p class=tools><input id=q type=search placeholder="filter by any word" aria-label="filter"><select id=s aria-label="status">'
+    return ('<p class=tools><input id=q type=search placeholder="filter by any word" aria-label="filter"><select '
+            'id=s aria-label="status">'
             f'<option value="">any status</option>{options}</select><span class=note id=n></span></p>')
 
 # %% ../../nbs/80_report/index.ipynb #29c61e85
@@ -88,7 +95,10 @@ def index_page(
     counts = {}
     for r in newest: counts[str(r.get('status') or '–')] = counts.get(str(r.get('status') or '–'), 0) + 1
     head = ''.join(f'<th>{h}</th>' for h in ('run', 'as of', 'status', 'data', 'figures', 'files', 'started'))
-    html = page(title, f'<h1>{text(title)}</h1>', facts({'runs': len(runs)} | counts), _tools(counts),
-                f'<div class=scroll><table class=named><thead><tr>{head}</tr></thead><tbody>{"".join(map(run_row, newest))}</tbody></table></div>', script=_script)
+    html = page(
+        title, f'<h1>{text(title)}</h1>', facts({'runs': len(runs)} | counts), _tools(counts),
+        '<div class=scroll><table '
+        f'class=named><thead><tr>{head}</tr></thead><tbody>{"".join(map(run_row, newest))}</tbody></table></div>',
+        script=_script)
     if found := loads(html): raise BadData(f'index_page: the page would load {found[0]}. Inline it.')
     return html

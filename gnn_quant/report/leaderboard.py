@@ -31,13 +31,16 @@ def interval_chart(
 ) -> str:
     "Differences to each reference with their intervals"
     refs = references(t)
-    if not refs: raise BadData('interval_chart: the table compares with nothing. Run edge_free or lightgbm_graph as well.')
+    if not refs:
+        raise BadData('interval_chart: the table compares with nothing. Run edge_free or lightgbm_graph as well.')
     rows = [m for m in t.index if t.loc[m, [f'vs {r}' for r in refs]].notna().any()]
     ink = dict(ahead=colours[0], behind=colours[1])
     def draw(fig):
         for ax, r in zip(np.ravel(fig.subplots(1, len(refs), sharey=True)), refs):
             for i, m in enumerate(rows[::-1]):
-                if np.isfinite(t.loc[m, f'vs {r}']): _bar(ax, i, *t.loc[m, [f'vs {r}', f'{r} lo', f'{r} hi']].astype(float), ink.get(t.loc[m, f'{r} side'], '#888888'))
+                if np.isfinite(t.loc[m, f'vs {r}']):
+                    _bar(ax, i, *t.loc[m, [f'vs {r}', f'{r} lo', f'{r} hi']].astype(float),
+                         ink.get(t.loc[m, f'{r} side'], '#888888'))
             ax.axvline(0, color='#444444', lw=.8)
             ax.set_yticks(range(len(rows)), rows[::-1])
             ax.set_title(f'{of} less that of {r}', loc='left', fontsize=9)
@@ -53,9 +56,14 @@ def ladder_cells(
     t: pd.DataFrame, # from `ladder_table`
 ) -> pd.DataFrame: # text, one row a rung
     "The figures of a ladder, formatted"
-    span = lambda r, k: f"{num(r[f'vs {k}'], '+.4f')} [{num(r[f'{k} lo'], '+.4f')}, {num(r[f'{k} hi'], '+.4f')}]" if np.isfinite(r[f'vs {k}']) else '–'
-    one = lambda r: dict(seeds=num(r.get('seeds'), '.0f')) | {k: num(r[k], '.4f' if k != 'ICIR' else '.3f') for k in ('IC', 'ICIR', 'rank IC')} | {
-        't': num(r['t']), 'sd over seeds': num(r.get('rank IC sd'), '.4f')} | {f'less {k}': span(r, k) for k in references(t)}
+    def span(r, k):
+        if not np.isfinite(r[f'vs {k}']): return '–'
+        return f"{num(r[f'vs {k}'], '+.4f')} [{num(r[f'{k} lo'], '+.4f')}, {num(r[f'{k} hi'], '+.4f')}]"
+
+    one = (lambda r: dict(seeds=num(r.get('seeds'), '.0f'))
+           | {k: num(r[k], '.4f' if k != 'ICIR' else '.3f') for k in ('IC', 'ICIR', 'rank IC')}
+           | {'t': num(r['t']), 'sd over seeds': num(r.get('rank IC sd'), '.4f')}
+           | {f'less {k}': span(r, k) for k in references(t)})
     return pd.DataFrame({m: one(r) for m, r in t.iterrows()}).T.rename_axis(t.index.name)
 
 # %% ../../nbs/80_report/leaderboard.ipynb #c7fb6efb
@@ -65,7 +73,8 @@ def intervals_words(
     "What the intervals of a table do not allow for"
     n = sum(int(np.isfinite(t[f'{k} lo'].astype(float)).sum()) for k in references(t))
     chance = f': chance alone would put about {max(round(.05 * n), 1)} of {n} beside zero' if n > 1 else ''
-    return f'95 %, stationary bootstrap of days, paired. {n} interval{"s" * (n != 1)}, not adjusted for their number{chance}. They resample days, not seeds.'
+    return ('95 %, stationary bootstrap of days, paired. '
+            f'{n} interval{"s" * (n != 1)}, not adjusted for their number{chance}. They resample days, not seeds.')
 
 # %% ../../nbs/80_report/leaderboard.ipynb #b6ba5d03
 def what_ran(
@@ -75,16 +84,20 @@ def what_ran(
 ) -> dict: # name -> words
     "The facts without which a ladder cannot be repeated"
     i, f, (kinds, of) = task.bars.index, task.folds, relation_types(task.events)
-    rows = lambda k: f"{min(len(getattr(x, k)) for x in f):,}" + (f" to {max(len(getattr(x, k)) for x in f):,}" if len({len(getattr(x, k)) for x in f}) > 1 else '')
+    rows = lambda k: f"{min(len(getattr(x, k)) for x in f):,}" + (
+        f" to {max(len(getattr(x, k)) for x in f):,}" if len({len(getattr(x, k)) for x in f}) > 1 else '')
     told = ', '.join(f'{kinds[k]} {(of == k).sum():,}' for k in np.unique(of))
     price = 'the close they are decided on' if task.later is not None else f"the next {fill_field(task.bars).lower()}"
-    return {
-        'data': f'{task.name}, content {frame_hash(task.bars)[:12]}: {len(i):,} rows of {len(symbols(task.bars)):,} names, {i[0]:%Y-%m-%d} to {i[-1]:%Y-%m-%d}',
-        'folds': f'{len(f)}, with {rows("train")} rows to learn from, {rows("valid")} to stop by, {rows("test")} to test on',
-        'test': f'{f[0].test[0]:%Y-%m-%d} to {f[-1].test[-1]:%Y-%m-%d}',
-        'label': f'return over {task.y.horizon} row{"s" * (task.y.horizon != 1)}, filled at {price}; known, and purged, {task.y.span} row{"s" * (task.y.span != 1)} later',
-        'features': f'{len(task.x.columns.unique(0))}: {said(list(task.x.columns.unique(0)))}', 'events of the graph': told,
-    } | {k.replace('_', ' '): said(v) for k, v in more.items() if v is not None} | ({'costs': rates_words(costs)} if costs else {})
+    return ({'data': f'{task.name}, content {frame_hash(task.bars)[:12]}: '
+             f'{len(i):,} rows of {len(symbols(task.bars)):,} names, {i[0]:%Y-%m-%d} to {i[-1]:%Y-%m-%d}',
+             'folds': f'{len(f)}, with {rows("train")} rows to learn from, {rows("valid")} to stop by, '
+             f'{rows("test")} to test on', 'test': f'{f[0].test[0]:%Y-%m-%d} to {f[-1].test[-1]:%Y-%m-%d}',
+             'label': f'return over {task.y.horizon} row{"s" * (task.y.horizon != 1)}, filled at {price}; '
+             f'known, and purged, {task.y.span} row{"s" * (task.y.span != 1)} later',
+             'features': f'{len(task.x.columns.unique(0))}: {said(list(task.x.columns.unique(0)))}',
+             'events of the graph': told,}
+            | {k.replace('_', ' '): said(v) for k, v in more.items() if v is not None}
+            | ({'costs': rates_words(costs)} if costs else {}))
 
 # %% ../../nbs/80_report/leaderboard.ipynb #aea682c8
 def rates_words(
@@ -92,7 +105,8 @@ def rates_words(
 ) -> str: # basis points
     "Cost rates with their unit"
     bp = lambda v: f'{num(v * 1e4, ".6g")} bp'
-    return f'commission {bp(c.commission)} and slippage {bp(c.slippage)} of the traded value, one way' + (f', borrowing {bp(c.borrow)} a year' if c.borrow else '')
+    return (f'commission {bp(c.commission)} and slippage {bp(c.slippage)} of the traded value, one way'
+            + (f', borrowing {bp(c.borrow)} a year' if c.borrow else ''))
 
 # %% ../../nbs/80_report/leaderboard.ipynb #8a59f24a
 def later_table(
@@ -100,12 +114,15 @@ def later_table(
     task: LeaderboardTask, # with `later`
 ) -> pd.DataFrame: # one row a rung: rank IC, that of one row later, and t (HAC) of the latter
     "Rank IC of the same decisions filled one row later; `BadData` for a task that has no such labels"
-    if task.later is None: raise BadData(f'later_table: {task.name} is filled at the next row already. Leave the table out.')
+    if task.later is None:
+        raise BadData(f'later_table: {task.name} is filled at the next row already. Leave the table out.')
     cells = common_cells(scores, task.y.frame) & common_cells(scores, task.later.frame)
     cells = cells[cells.sum(axis=1) >= 2]
-    one = lambda seeds, y: pd.concat([daily_ic(s.loc[cells.index].where(cells), y.frame, 'rank') for s in seeds], axis=1).mean(axis=1)
-    return pd.DataFrame({m: {'rank IC': one(s, task.y).mean(), 'one row later': one(s, task.later).mean(), 't': hac_t(one(s, task.later), task.later.horizon)}
-                         for m, s in scores.items()}).T.rename_axis('model')
+    one = lambda seeds, y: pd.concat([daily_ic(s.loc[cells.index].where(cells), y.frame, 'rank') for s in seeds],
+                                     axis=1).mean(axis=1)
+    rows = {m: {'rank IC': one(s, task.y).mean(), 'one row later': one(s, task.later).mean(),
+                't': hac_t(one(s, task.later), task.later.horizon)} for m, s in scores.items()}
+    return pd.DataFrame(rows).T.rename_axis('model')
 
 # %% ../../nbs/80_report/leaderboard.ipynb #f38e40e8
 def ladder_page(
@@ -125,15 +142,21 @@ def ladder_page(
     "The ladder as one self-contained page"
     h = grown(history.rename(columns=dict(rung='model')))[['model', 'fold', 'epoch', 'train_loss', 'valid_ic']]
     on = ' on SIMULATED prices' if simulated else ''
-    tried = f'{trials} trials have been made so far, on the rows that choose and on the rows that test; no figure here is adjusted for them.'
+    tried = (f'{trials} trials have been made so far, on the rows that choose and on the rows that test; '
+             'no figure here is adjusted for them.')
     html = page(
-        f'Ladder on {name}', f'<h1>{text(f"Ladder on {name}")}</h1>', banner('SIMULATED prices: a pipeline can be tried on them, a strategy cannot.', 'warn') if simulated else '',
-        f'<p class=verdict>{text("SIMULATED. " * simulated + graph_sentence(t, model, of=of))}</p>', note(tried), section('What was run', facts(ran)) if ran else '',
-        section(f'Rungs{on}', _rungs(t), note('t: Newey-West, of the rank IC.' + (f' Intervals: {intervals_words(t)}' if references(t) else ''))),
-        section(f'Differences{on}', figure(interval_chart(t, of), f'Blue: ahead with the whole interval; orange: behind; grey: neither. {intervals_words(t)}')) if references(t) else '',
-        section(f'Filled one row later{on}', later_part(later)) if later is not None else '',
-        section(f'After costs{on}', table(costs.map(num)), note(ran['costs'] + '.') if ran and 'costs' in ran else '') if costs is not None else '',
-        section('Learning curves', figure(learning_chart(h), 'One line a model and fold, or a model and seed.')) if h['epoch'].nunique() > 1 else '',
+        f'Ladder on {name}', f'<h1>{text(f"Ladder on {name}")}</h1>', banner(
+            'SIMULATED prices: a pipeline can be tried on them, a strategy cannot.', 'warn') if simulated else '',
+        f'<p class=verdict>{text("SIMULATED. " * simulated + graph_sentence(t, model, of=of))}</p>', note(tried),
+        section('What was run', facts(ran)) if ran else '', section(f'Rungs{on}', _rungs(t), note(
+            't: Newey-West, of the rank IC.' + (f' Intervals: {intervals_words(t)}' if references(t) else ''))),
+        section(f'Differences{on}', figure(interval_chart(t, of), 'Blue: ahead with the whole interval; orange: '
+                                           f'behind; grey: neither. {intervals_words(t)}')) if references(t)
+        else '', section(f'Filled one row later{on}', later_part(later)) if later is not None else '',
+        section(f'After costs{on}', table(costs.map(num)),
+                note(ran['costs'] + '.') if ran and 'costs' in ran else '') if costs is not None else '',
+        section('Learning curves', figure(learning_chart(h), 'One line a model and fold, or a model and seed.'))
+        if h['epoch'].nunique() > 1 else '',
         section('Reasons not to believe it', items((*caveats, *notes))) if caveats or notes else '')
     if found := loads(html): raise BadData(f'ladder_page: the page would load {found[0]}. Inline it.')
     return html
@@ -149,4 +172,6 @@ def later_part(
 ) -> str:
     "The table of later fills, in words"
     shown = pd.DataFrame({c: [num(v, '.2f' if c == 't' else '.4f') for v in later[c]] for c in later}, later.index)
-    return f'<div class=rungs>{table(shown)}</div>' + note('The label of the table above is filled at the close that a decision is made on. Here the same scores are judged by the return one row later, from the next close on. t: Newey-West, of the later fills.')
+    return f'<div class=rungs>{table(shown)}</div>' + note(
+        'The label of the table above is filled at the close that a decision is made on. Here the same scores are '
+        'judged by the return one row later, from the next close on. t: Newey-West, of the later fills.')

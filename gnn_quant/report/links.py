@@ -13,7 +13,8 @@ from .charts import grown, learning_chart
 from .markup import banner, facts, figure, loads, note, num, page, section, table, text
 
 # %% ../../nbs/80_report/links.ipynb #4a3cb315
-PUBLISHED = {'EdgeBank': 76.20, 'TGAT': 79.63, 'TGN': 92.34, 'GraphMixer': 93.25, 'CAWN': 95.18, 'DyGFormer': 95.79, 'TPNet': 97.35}
+PUBLISHED = {'EdgeBank': 76.20, 'TGAT': 79.63, 'TGN': 92.34, 'GraphMixer': 93.25, 'CAWN': 95.18, 'DyGFormer': 95.79,
+             'TPNet': 97.35}
 UCI = 59835, 1899 # contacts and people of that stream
 
 def is_uci(
@@ -23,14 +24,16 @@ def is_uci(
     return (len(e), len(e.symbols)) == UCI
 
 # %% ../../nbs/80_report/links.ipynb #9be19cdc
-_heads = {'test_ap': 'AP', 'test_auc': 'AUC', 'test_ap_pooled': 'AP, pooled', 'test_auc_pooled': 'AUC, pooled', 'new_test_ap': 'AP, new', 'new_test_auc': 'AUC, new'}
+_heads = {'test_ap': 'AP', 'test_auc': 'AUC', 'test_ap_pooled': 'AP, pooled', 'test_auc_pooled': 'AUC, pooled',
+          'new_test_ap': 'AP, new', 'new_test_auc': 'AUC, new'}
 
 def link_cells(
     t: pd.DataFrame, # (model, seed) x figures of `linkpred.train.link_row`, in per cent
 ) -> pd.DataFrame: # text, one row a model
     "The figures of a link run, formatted"
     g = t.groupby(level='model', sort=False)
-    out = {'seeds': g.size().map(str)} | {head: g[k].mean().map(lambda v: num(v)) for k, head in _heads.items() if k in t}
+    out = ({'seeds': g.size().map(str)}
+           | {head: g[k].mean().map(lambda v: num(v)) for k, head in _heads.items() if k in t})
     out['sd of AP over seeds'] = g['test_ap'].std().map(lambda v: num(v))
     return pd.DataFrame(out).rename_axis('model')
 
@@ -43,13 +46,21 @@ def links_page(
     uci: bool = False, # from `is_uci`
 ) -> str: # a whole document
     "A link run as one self-contained page"
-    on, curves = ' on a SIMULATED stream' if simulated else '', grown(history) if history is not None else pd.DataFrame(columns=['epoch'])
-    html = page(
-        'Links', '<h1>Who writes to whom next</h1>', banner('SIMULATED contacts: a pipeline can be tried on them; how well a model links people, they cannot tell.', 'warn') if simulated else '',
-        section('What was run', facts(ran)),
-        section(f'Models{on}', table(link_cells(t)), note('Per cent, means over seeds; chance is 50. edge_bank learns nothing: it says yes to whoever has met before. AP and AUC: means over batches; pooled: all contacts ranked at once; new: with somebody the training never met.')),
-        published_part(simulated, uci),
-        section(f'Learning curves{on}', figure(learning_chart(curves[['model', 'seed', 'epoch', 'loss', 'ap', 'auc']]), 'loss: of the training; ap and auc: of the validation. One line a model and seed.')) if curves['epoch'].nunique() > 1 else '')
+    on, curves = (' on a SIMULATED stream' if simulated else '',
+                  grown(history) if history is not None else pd.DataFrame(columns=['epoch']))
+    html = page('Links', '<h1>Who writes to whom next</h1>',
+                banner('SIMULATED contacts: a pipeline can be tried on them; '
+                       'how well a model links people, they cannot tell.', 'warn') if simulated else '',
+                section('What was run', facts(ran)),
+                section(f'Models{on}', table(link_cells(t)),
+                        note('Per cent, means over seeds; chance is 50. edge_bank learns nothing: it says yes to '
+                             'whoever has met before. AP and AUC: means over batches; '
+                             'pooled: all contacts ranked at once; new: with somebody the training never met.')),
+                published_part(simulated, uci),
+                section(f'Learning curves{on}',
+                        figure(learning_chart(curves[['model', 'seed', 'epoch', 'loss', 'ap', 'auc']]),
+                               'loss: of the training; ap and auc: of the validation. One line a model and seed.'))
+                if curves['epoch'].nunique() > 1 else '')
     if found := loads(html): raise BadData(f'links_page: the page would load {found[0]}. Inline it.')
     return html
 
@@ -59,7 +70,14 @@ def published_part(
     uci: bool,
 ) -> str:
     "Published figures, where they are about this stream; else why they are not shown"
-    if simulated: return section('Published figures', note('Not shown: they are about the UCI messages, a real stream, and nothing made here may stand beside them. Give that file with contacts=.'))
-    if not uci: return section('Published figures', note(f'Not shown: they are about the UCI messages ({UCI[0]:,} contacts of {UCI[1]:,} people), and this stream is another one.'))
+    if simulated:
+        return section('Published figures',
+                       note('Not shown: they are about the UCI messages, a real stream, '
+                            'and nothing made here may stand beside them. Give that file with contacts=.'))
+    if not uci:
+        return section('Published figures', note(f'Not shown: they are about the UCI messages ({UCI[0]:,} contacts '
+                                                 f'of {UCI[1]:,} people), and this stream is another one.'))
     cells = pd.DataFrame({'AP [published]': {k: num(v) for k, v in PUBLISHED.items()}}).rename_axis('model')
-    return section('Published figures on this stream', table(cells), note('PUBLISHED, not made here: means over batches of 200, with 100 epochs at most, width 172, 100 numbers for an age, 20 neighbours, learning rate 1e-4. Other settings above are another experiment.'))
+    return section('Published figures on this stream', table(cells), note(
+        'PUBLISHED, not made here: means over batches of 200, with 100 epochs at most, width 172, '
+        '100 numbers for an age, 20 neighbours, learning rate 1e-4. Other settings above are another experiment.'))

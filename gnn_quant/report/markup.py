@@ -39,9 +39,12 @@ def table(
     cls = ['' if c in left else ' class=n' for c in x.columns]
     corner = f'<th>{text(x.index.name or "")}</th>' if index else ''
     head = corner + ''.join(f'<th{k}>{_lines(c)}</th>' for c, k in zip(x.columns, cls))
-    rows = ('<tr>' + (f'<th>{text(i)}</th>' if index else '') + ''.join(f'<td{k}>{_lines(v)}</td>' for v, k in zip(r, cls)) + '</tr>'
+    rows = ('<tr>' + (f'<th>{text(i)}</th>' if index else '')
+            + ''.join(f'<td{k}>{_lines(v)}</td>' for v, k in zip(r, cls)) + '</tr>'
             for i, *r in x.itertuples(name=None))
-    return f'<div class=scroll><table{" class=named" if index else ""}><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    named = ' class=named' if index else ''
+    return (f'<div class=scroll><table{named}><thead><tr>{head}</tr></thead>'
+            f'<tbody>{"".join(rows)}</tbody></table></div>')
 
 # %% ../../nbs/80_report/markup.ipynb #d2e86eb4
 def _lines(v): return text(v).replace('\n', '<br>')
@@ -94,9 +97,12 @@ def words_table(
     x: pd.DataFrame, # any frame, also with two rows of headings
 ) -> str: # as given: dates as dates, the rest with str
     "A frame from another stage as a table"
-    def cell(v): return '–' if v is None or v is pd.NaT else f'{v:%Y-%m-%d}' if isinstance(v, pd.Timestamp) else num(v, '.6g') if isinstance(v, float) else v
+    def cell(v):
+        return ('–' if v is None or v is pd.NaT else f'{v:%Y-%m-%d}' if isinstance(v, pd.Timestamp)
+                else num(v, '.6g') if isinstance(v, float) else v)
     y = x.reset_index() if x.index.names != [None] else x
-    return table(pd.DataFrame({' '.join(map(str, c)) if isinstance(c, tuple) else c: [cell(v) for v in y[c]] for c in y}, dtype=object), index=False)
+    return table(pd.DataFrame({' '.join(map(str, c)) if isinstance(c, tuple) else c: [cell(v) for v in y[c]]
+                               for c in y}, dtype=object), index=False)
 
 # %% ../../nbs/80_report/markup.ipynb #53b7fc26
 def checks(
@@ -105,7 +111,8 @@ def checks(
     "What was checked and what came of it, one a line"
     def one(w):
         word, _, rest = str(w).partition(': ')
-        return f'<li class="{word.replace(" ", "")}"><b>{text(word)}</b> {text(rest)}</li>' if word in ('passed', 'failed', 'not run') else f'<li>{text(w)}</li>'
+        return (f'<li class="{word.replace(" ", "")}"><b>{text(word)}</b> {text(rest)}</li>'
+                if word in ('passed', 'failed', 'not run') else f'<li>{text(w)}</li>')
     return '<ul class=checks>' + ''.join(map(one, lines)) + '</ul>'
 
 # %% ../../nbs/80_report/markup.ipynb #e107cfd5
@@ -117,38 +124,75 @@ def heat_table(
     "A frame of numbers with tinted cells"
     v, some = x.to_numpy(float), [c not in plain for c in x.columns]
     top = np.nanmax(np.abs(v[:, some]), initial=0) or 1
-    tint = lambda c: f' style="background:rgba({"0,114,178" if c > 0 else "213,94,0"},{abs(c) / top * .55:.2f})"' if np.isfinite(c) and c else ''
+    def tint(c):
+        if not np.isfinite(c) or not c: return ''
+        return f' style="background:rgba({"0,114,178" if c > 0 else "213,94,0"},{abs(c) / top * .55:.2f})"'
+
     head = ''.join(f'<th class=n>{text(c)}</th>' for c in x.columns)
-    rows = ''.join(f'<tr><th>{text(i)}</th>' + ''.join(f'<td class=n{tint(c) if t else ""}>{num(c, form)}</td>' for c, t in zip(r, some)) + '</tr>' for i, r in zip(x.index, v))
-    return f'<div class=scroll><table class="named heat"><thead><tr><th>{text(x.index.name or "")}</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    rows = ''.join(f'<tr><th>{text(i)}</th>'
+                   + ''.join(f'<td class=n{tint(c) if t else ""}>{num(c, form)}</td>' for c, t in zip(r, some))
+                   + '</tr>' for i, r in zip(x.index, v))
+    return (
+        '<div class=scroll><table class="named '
+        f'heat"><thead><tr><th>{text(x.index.name or "")}</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>')
 
 # %% ../../nbs/80_report/markup.ipynb #a659da9b
 style = '''
 :root{--ink:#1b1f24;--soft:#5b6570;--line:#dfe3e8;--blue:#0072b2}
-*{box-sizing:border-box}body{margin:0;background:#fff;color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+*{box-sizing:border-box}body{margin:0;background:#fff;color:var(--ink);\
+font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:1120px;margin:0 auto;padding:28px 28px 60px}h1{font-size:27px;line-height:1.2;margin:0 0 6px}
-h2{font-size:18px;margin:38px 0 10px;padding-top:14px;border-top:1px solid var(--line)}h3{font-size:15px;margin:20px 0 6px}
-.verdict{font-size:19px;line-height:1.45;margin:12px 0;padding:14px 18px;border-left:5px solid var(--blue);background:#f3f7fa}
-.verdict.leaks,.verdict.absurd{border-color:#b00020;background:#fdf1f2}.verdict.refuted{border-color:#444;background:#f3f3f3}.verdict.open{border-color:#e0a100;background:#fff8e6}.verdict.established{border-color:#00694f;background:#eef7f3}
-.earned{font-size:16px;margin:12px 0}.contents{font-size:13.5px;margin:14px 0 0}.contents a{margin-right:16px;white-space:nowrap}
-.checks{list-style:none;padding:0;margin:10px 0}.checks li{padding:5px 0 5px 92px;border-bottom:1px solid var(--line);position:relative;font-size:14px}.checks b{position:absolute;left:0;width:82px}.checks li{color:inherit;font-weight:400}.checks .passed b{color:#00694f}.checks .failed b{color:#b00020}.checks .notrun b{color:#8a5a00}
-.missing{border-left:3px solid #e0b84c;padding:4px 12px;color:#5c4300;font-size:13.5px;margin:8px 0}.heat td{padding:5px 7px}
+h2{font-size:18px;margin:38px 0 10px;padding-top:14px;border-top:1px solid var(--line)}\
+h3{font-size:15px;margin:20px 0 6px}
+.verdict{font-size:19px;line-height:1.45;margin:12px 0;padding:14px 18px;border-left:5px solid var(--blue);\
+background:#f3f7fa}
+.verdict.leaks,.verdict.absurd{border-color:#b00020;background:#fdf1f2}\
+.verdict.refuted{border-color:#444;background:#f3f3f3}.verdict.open{border-color:#e0a100;background:#fff8e6}\
+.verdict.established{border-color:#00694f;background:#eef7f3}
+.earned{font-size:16px;margin:12px 0}.contents{font-size:13.5px;margin:14px 0 0}\
+.contents a{margin-right:16px;white-space:nowrap}
+.checks{list-style:none;padding:0;margin:10px 0}.checks li{padding:5px 0 5px 92px;border-bottom:1px solid var(--line);\
+position:relative;font-size:14px}.checks b{position:absolute;left:0;width:82px}\
+.checks li{color:inherit;font-weight:400}.checks .passed b{color:#00694f}.checks .failed b{color:#b00020}\
+.checks .notrun b{color:#8a5a00}
+.missing{border-left:3px solid #e0b84c;padding:4px 12px;color:#5c4300;font-size:13.5px;margin:8px 0}\
+.heat td{padding:5px 7px}
 .sub,.note,figcaption{color:var(--soft);font-size:13px}.note,.sub,.verdict{max-width:88ch}.verdict{max-width:none}
-.banner{padding:12px 18px;border-radius:4px;font-weight:700;margin:12px 0;background:#eef1f4}.banner.alarm{background:#b00020;color:#fff}
+.banner{padding:12px 18px;border-radius:4px;font-weight:700;margin:12px 0;background:#eef1f4}\
+.banner.alarm{background:#b00020;color:#fff}
 .banner.warn{background:#fff1cc;color:#5c4300;border:1px solid #e0b84c}
-.scroll{overflow-x:auto;background:linear-gradient(90deg,#fff 35%,#fff0) 0 0/46px 100% no-repeat local,linear-gradient(270deg,#fff 35%,#fff0) 100% 0/46px 100% no-repeat local,
-linear-gradient(90deg,#0004,#0000) 0 0/14px 100% no-repeat scroll,linear-gradient(270deg,#0004,#0000) 100% 0/14px 100% no-repeat scroll}table{border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums;min-width:50%}
-th,td{padding:5px 11px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}thead th{color:var(--soft);font-weight:600;vertical-align:bottom}thead th.n{white-space:normal;min-width:62px}
-tbody th{font-weight:600;white-space:nowrap}.n{text-align:right;white-space:nowrap}.lead td:nth-child(2),.lead th:nth-child(2){background:#f3f7fa;color:var(--ink);font-weight:600}.two tbody th{white-space:normal}
-dl{display:grid;grid-template-columns:minmax(110px,max-content) minmax(0,1fr);gap:3px 18px;margin:6px 0;font-size:13.5px}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-figure{margin:14px 0}figure svg{width:100%;height:auto;display:block}.small svg{max-width:520px}.rungs tbody th{white-space:normal;min-width:170px}.d{white-space:nowrap}ul{margin:6px 0;padding-left:20px}li{margin:3px 0}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:0 34px;align-items:start}.two>*{min-width:0}
-a,summary{color:#0b5c8f}summary{cursor:pointer;font-size:13.5px;margin:6px 0}.damaged,.failed{color:#b00020;font-weight:700}.interrupted{color:#8a5a00;font-weight:700}.finished{color:#00694f}code{overflow-wrap:anywhere}
-input,select{font:inherit;padding:5px 9px;border:1px solid #b8c0c8;border-radius:4px;margin:0 8px 8px 0;max-width:100%}[hidden]{display:none!important}
+.scroll{overflow-x:auto;background:linear-gradient(90deg,#fff 35%,#fff0) 0 0/46px 100% no-repeat local,\
+linear-gradient(270deg,#fff 35%,#fff0) 100% 0/46px 100% no-repeat local,
+linear-gradient(90deg,#0004,#0000) 0 0/14px 100% no-repeat scroll,linear-gradient(270deg,#0004,\
+#0000) 100% 0/14px 100% no-repeat scroll}table{border-collapse:collapse;font-size:13.5px;\
+font-variant-numeric:tabular-nums;min-width:50%}
+th,td{padding:5px 11px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}\
+thead th{color:var(--soft);font-weight:600;vertical-align:bottom}thead th.n{white-space:normal;min-width:62px}
+tbody th{font-weight:600;white-space:nowrap}.n{text-align:right;white-space:nowrap}\
+.lead td:nth-child(2),.lead th:nth-child(2){background:#f3f7fa;color:var(--ink);font-weight:600}\
+.two tbody th{white-space:normal}
+dl{display:grid;grid-template-columns:minmax(110px,max-content) minmax(0,1fr);gap:3px 18px;margin:6px 0;\
+font-size:13.5px}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+figure{margin:14px 0}figure svg{width:100%;height:auto;display:block}.small svg{max-width:520px}\
+.rungs tbody th{white-space:normal;min-width:170px}.d{white-space:nowrap}ul{margin:6px 0;padding-left:20px}\
+li{margin:3px 0}
+.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:0 34px;align-items:start}\
+.two>*{min-width:0}
+a,summary{color:#0b5c8f}summary{cursor:pointer;font-size:13.5px;margin:6px 0}\
+.damaged,.failed{color:#b00020;font-weight:700}.interrupted{color:#8a5a00;font-weight:700}.finished{color:#00694f}\
+code{overflow-wrap:anywhere}
+input,select{font:inherit;padding:5px 9px;border:1px solid #b8c0c8;border-radius:4px;margin:0 8px 8px 0;\
+max-width:100%}[hidden]{display:none!important}
 @media(max-width:720px){main{padding:16px 14px 40px}h1{font-size:22px}.verdict{font-size:17px}th,td{padding:4px 7px}
-.named tbody th,.named thead th:first-child{position:sticky;left:0;background:#fff;white-space:normal;min-width:126px;max-width:38vw;overflow-wrap:anywhere}figure{overflow-x:auto;background:linear-gradient(270deg,#fff 35%,#fff0) 100% 0/46px 100% no-repeat local,linear-gradient(270deg,#0004,#0000) 100% 0/14px 100% no-repeat scroll}figure svg{min-width:620px}.small svg{min-width:0}figcaption{position:sticky;left:0}}
-@media print{@page{margin:14mm}body{font-size:11px}main{max-width:none;padding:0}section{break-inside:auto}figure,tr,dl,.banner,.verdict{break-inside:avoid}h2,h3{break-after:avoid}
-.scroll{overflow:visible;background:none}table{font-size:9.5px;min-width:0}th,td{padding:2px 5px}.banner,.verdict{-webkit-print-color-adjust:exact;print-color-adjust:exact}.tools{display:none}}
+.named tbody th,.named thead th:first-child{position:sticky;left:0;background:#fff;white-space:normal;min-width:126px;\
+max-width:38vw;overflow-wrap:anywhere}figure{overflow-x:auto;\
+background:linear-gradient(270deg,#fff 35%,#fff0) 100% 0/46px 100% no-repeat local,linear-gradient(270deg,#0004,\
+#0000) 100% 0/14px 100% no-repeat scroll}figure svg{min-width:620px}.small svg{min-width:0}\
+figcaption{position:sticky;left:0}}
+@media print{@page{margin:14mm}body{font-size:11px}main{max-width:none;padding:0}section{break-inside:auto}\
+figure,tr,dl,.banner,.verdict{break-inside:avoid}h2,h3{break-after:avoid}
+.scroll{overflow:visible;background:none}table{font-size:9.5px;min-width:0}th,td{padding:2px 5px}\
+.banner,.verdict{-webkit-print-color-adjust:exact;print-color-adjust:exact}.tools{display:none}}
 '''
 
 # %% ../../nbs/80_report/markup.ipynb #8edb0a85
@@ -158,10 +202,14 @@ def page(
     script: str = '', # plain JavaScript of ours; nothing from data may stand in it
 ) -> str: # a whole document
     "One self-contained HTML document"
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src " + ("'unsafe-inline'" if script else "'none'")
-    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{text(title)}</title><style>{style}</style></head>\n'
-            f'<body><main>\n{chr(10).join(body)}\n</main>' + (f'<script>{script}</script>' if script else '') + '</body></html>\n')
+    policy = ("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src "
+              + ("'unsafe-inline'" if script else "'none'"))
+    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta '
+            f'http-equiv="Content-Security-Policy" content="{policy}">'
+            '<meta name="viewport" content="width=device-width, '
+            f'initial-scale=1"><title>{text(title)}</title><style>{style}</style></head>\n'
+            f'<body><main>\n{chr(10).join(body)}\n</main>' + (f'<script>{script}</script>' if script else '')
+            + '</body></html>\n')
 
 # %% ../../nbs/80_report/markup.ipynb #8cf1c4cb
 class _Loads(HTMLParser):
@@ -183,7 +231,8 @@ class _Loads(HTMLParser):
     def handle_endtag(self, tag): self.css = False
 
     def _urls(self, css):
-        found = [u.split(')')[0].strip(' \'"') for u in css.split('url(')[1:]] + [u.split(';')[0] for u in css.split('@import')[1:]]
+        found = ([u.split(')')[0].strip(' \'"') for u in css.split('url(')[1:]]
+                 + [u.split(';')[0] for u in css.split('@import')[1:]])
         self.found += [u for u in found if not u.startswith(('#', 'data:'))]
 
 # %% ../../nbs/80_report/markup.ipynb #6cb01a94

@@ -31,8 +31,10 @@ class Aligned:
     @property
     def note(self) -> str:
         "What alignment did, in words"
-        if not self.missing + self.extra: return f'{self.name} has the same {len(self.level):,} dates as the strategies.'
-        return (f'{self.name} is read on the calendar of the strategies: on {self.missing:,} of {len(self.level):,} rows it had no level and '
+        if not self.missing + self.extra:
+            return f'{self.name} has the same {len(self.level):,} dates as the strategies.'
+        return (f'{self.name} is read on the calendar of the strategies: '
+                f'on {self.missing:,} of {len(self.level):,} rows it had no level and '
                 f'carries its last one; {self.extra:,} dates of its own are passed over.')
 
 # %% ../../nbs/80_report/quantstats.ipynb #57cf153b
@@ -42,25 +44,34 @@ def align(
     most_stale: int = 7, # calendar days a level may be carried
 ) -> Aligned:
     "The benchmark as it was known on each row; `BadData` where it was not"
-    if not isinstance(benchmark, pd.Series): raise BadData(f'benchmark: got {benchmark!r:.40}. Pass a Series of levels: nothing is downloaded here.')
+    if not isinstance(benchmark, pd.Series):
+        raise BadData(f'benchmark: got {benchmark!r:.40}. Pass a Series of levels: nothing is downloaded here.')
     name, b = str(benchmark.name or 'benchmark'), benchmark.dropna()
     check_frame(b.to_frame(name), f'benchmark {name}')
-    if not (b > 0).all(): raise BadData(f'benchmark {name}: {int((b <= 0).sum())} levels are not positive. Pass price levels, not returns.')
-    if b.index[0] > index[0]: raise BadData(f'benchmark {name}: begins {b.index[0]:%Y-%m-%d}, wanted {index[0]:%Y-%m-%d}. Load more, or start later.')
+    if not (b > 0).all():
+        raise BadData(f'benchmark {name}: {int((b <= 0).sum())} levels are not positive. '
+                      'Pass price levels, not returns.')
+    if b.index[0] > index[0]:
+        raise BadData(f'benchmark {name}: begins {b.index[0]:%Y-%m-%d}, wanted {index[0]:%Y-%m-%d}. '
+                      'Load more, or start later.')
     known = pd.Series(b.index, b.index).reindex(index, method='ffill')
     age = (index - pd.DatetimeIndex(known)).days
     if age.max() > most_stale:
-        raise BadData(f'benchmark {name}: level of {known.iloc[age.argmax()]:%Y-%m-%d} is {age.max()} days old on {index[age.argmax()]:%Y-%m-%d}. Load the days between.')
+        raise BadData(f'benchmark {name}: level of {known.iloc[age.argmax()]:%Y-%m-%d} is {age.max()} days old on '
+                      f'{index[age.argmax()]:%Y-%m-%d}. Load the days between.')
     own = b.index[(b.index >= index[0]) & (b.index <= index[-1])]
-    return Aligned(b.reindex(index, method='ffill').rename(name), int((~index.isin(b.index)).sum()), int((~own.isin(index)).sum()), name)
+    return Aligned(b.reindex(index, method='ffill').rename(name), int((~index.isin(b.index)).sum()),
+                   int((~own.isin(index)).sum()), name)
 
 # %% ../../nbs/80_report/quantstats.ipynb #46f97858
-parts = dict(metrics='Metrics', eoy_table='Calendar years', dd_info='Worst drawdowns', monthly_dist='Monthly returns, distribution',
-             rolling_vol='Rolling volatility', rolling_sharpe='Rolling Sharpe ratio', dd_periods='Worst drawdown periods',
+parts = dict(metrics='Metrics', eoy_table='Calendar years', dd_info='Worst drawdowns',
+             monthly_dist='Monthly returns, distribution', rolling_vol='Rolling volatility',
+             rolling_sharpe='Rolling Sharpe ratio', dd_periods='Worst drawdown periods',
              returns_dist='Returns by period')
 
-_style = {'svg.fonttype': 'none', 'svg.hashsalt': 'quantstats', 'text.parse_math': False, 'font.family': 'sans-serif',
-          'axes.spines.top': False, 'axes.spines.right': False, 'axes.edgecolor': '#cccccc', 'figure.facecolor': 'white'}
+_style = {'svg.fonttype': 'none', 'svg.hashsalt': 'quantstats', 'text.parse_math': False,
+          'font.family': 'sans-serif', 'axes.spines.top': False, 'axes.spines.right': False,
+          'axes.edgecolor': '#cccccc', 'figure.facecolor': 'white'}
 
 # %% ../../nbs/80_report/quantstats.ipynb #9559bbf2
 def qs_parts(
@@ -81,8 +92,8 @@ def qs_parts(
         tpl.write_text('\x1e'.join('{{' + p + '}}' for p in parts), encoding='utf-8')
         try:
             font.setLevel(logging.CRITICAL)
-            qs.html(ret, bench, output=str(out), template_path=str(tpl), match_dates=False, strategy_title=name, benchmark_title=bench_name,
-                    periods_per_year=periods)
+            qs.html(ret, bench, output=str(out), template_path=str(tpl), match_dates=False, strategy_title=name,
+                    benchmark_title=bench_name, periods_per_year=periods)
         finally: font.setLevel(level)
         return dict(zip(parts, out.read_text(encoding='utf-8').split('\x1e')))
 
@@ -97,21 +108,22 @@ def tail_risk(
     return float(x[whole]), float((x[:whole].sum() + (k - whole) * x[whole]) / k)
 
 # %% ../../nbs/80_report/quantstats.ipynb #84be0c4d
-left_out = {
-    'Prob. Sharpe Ratio': 'the probability for a single trial; it knows nothing of the trials before',
-    'Risk of Ruin': 'computed from the share of winning days to the power of the days: always zero',
-    'Treynor Ratio': 'return of the whole span over beta, not a yearly figure',
-    'Information Ratio': 'a daily figure that is not annualised beside annualised ones',
-    'Win Year': 'a share of a handful of years', 'Win Quarter': 'the same',
-    'Risk-Return Ratio': 'the Sharpe ratio of a day beside those of a year',
-    'Kelly Criterion': 'a share of days won for bets that lose all or double: not the growth-optimal exposure, which would move with the size of the returns',
-    'Recovery Factor': 'the sign is dropped: a loss recovers as well as a gain',
-    'Ulcer Performance Index': 'return of the whole span over the ulcer index: a longer history is a better one', 'Serenity Index': 'the same, and its tail is normal-only',
-    'Profit Ratio': 'divides the mean gain by the number of gains: fewer gains are better',
-    'Gain/Pain (1M)': 'adds up the days of a month where they compound',
-}
+left_out = {'Prob. Sharpe Ratio': 'the probability for a single trial; it knows nothing of the trials before',
+            'Risk of Ruin': 'computed from the share of winning days to the power of the days: always zero',
+            'Treynor Ratio': 'return of the whole span over beta, not a yearly figure',
+            'Information Ratio': 'a daily figure that is not annualised beside annualised ones',
+            'Win Year': 'a share of a handful of years', 'Win Quarter': 'the same',
+            'Risk-Return Ratio': 'the Sharpe ratio of a day beside those of a year',
+            'Kelly Criterion': 'a share of days won for bets that lose all or double: '
+            'not the growth-optimal exposure, which would move with the size of the returns',
+            'Recovery Factor': 'the sign is dropped: a loss recovers as well as a gain',
+            'Ulcer Performance Index': 'return of the whole span over the ulcer index: '
+            'a longer history is a better one', 'Serenity Index': 'the same, and its tail is normal-only',
+            'Profit Ratio': 'divides the mean gain by the number of gains: fewer gains are better',
+            'Gain/Pain (1M)': 'adds up the days of a month where they compound',}
 _windows = {'3M': 3, '6M': 6, '1Y': 12, '3Y (ann.)': 36, '5Y (ann.)': 60, '10Y (ann.)': 120}
-_tail = {'Daily Value-at-Risk': ('VaR 95 % of a day (historical)', 0), 'Expected Shortfall (cVaR)': ('Expected shortfall 95 % of a day (historical)', 1)}
+_tail = {'Daily Value-at-Risk': ('VaR 95 % of a day (historical)', 0),
+         'Expected Shortfall (cVaR)': ('Expected shortfall 95 % of a day (historical)', 1)}
 
 # %% ../../nbs/80_report/quantstats.ipynb #1f89d56f
 def window_return(
@@ -130,7 +142,8 @@ def month_returns(
     "Returns of calendar months and years"
     by = lambda k: (1 + ret).groupby(k).prod() - 1
     m = by([ret.index.year, ret.index.month]).unstack().reindex(columns=range(1, 13))
-    return m.set_axis([pd.Timestamp(2000, k, 1).strftime('%b') for k in range(1, 13)], axis=1).assign(year=by(ret.index.year)).rename_axis('per cent').rename_axis(None, axis=1)
+    return m.set_axis([pd.Timestamp(2000, k, 1).strftime('%b') for k in range(1, 13)], axis=1).assign(
+        year=by(ret.index.year)).rename_axis('per cent').rename_axis(None, axis=1)
 
 # %% ../../nbs/80_report/quantstats.ipynb #6385dba4
 def metric_rows(
@@ -146,7 +159,8 @@ def metric_rows(
         if name in _windows: b, s = [num(window_return(r, _windows[name], periods), '.2%') for r in (bench, ret)]
         if name == 'R^2': b = '-'
         if name in _tail: name, (b, s) = _tail[name][0], [num(t[_tail[name][1]], '.2%') for t in tails]
-        rows[name.replace('\ufe6a', '')] = [re.sub(r'(?<=\d)%$', ' %', re.sub(r'^-(?=\d)', '−', v)).replace('-', '–', v == '-') for v in (b, s)]
+        rows[name.replace('\ufe6a', '')] = [
+            re.sub(r'(?<=\d)%$', ' %', re.sub(r'^-(?=\d)', '−', v)).replace('-', '–', v == '-') for v in (b, s)]
     return pd.DataFrame.from_dict(rows, orient='index', columns=['benchmark', 'strategy'])
 
 # %% ../../nbs/80_report/quantstats.ipynb #907103f3
@@ -158,7 +172,8 @@ def drawdown_rows(
     level = np.r_[1., (1 + ret).cumprod()]
     last = f'{ret.index[-1]:%Y-%m-%d}' if level[-1] < level.max() else None
     found = re.findall(r'<tr>' + r'<td>(.*?)</td>' * 4 + '</tr>', html)
-    return pd.DataFrame([(a, 'not yet' if b == last else b, num(float(c) / 100, '.1%'), d) for a, b, c, d in found], columns=['began', 'ended', 'loss', 'days'])
+    return pd.DataFrame([(a, 'not yet' if b == last else b, num(float(c) / 100, '.1%'), d) for a, b, c, d in found],
+                        columns=['began', 'ended', 'loss', 'days'])
 
 # %% ../../nbs/80_report/quantstats.ipynb #933c0f2f
 def year_rows(
@@ -166,7 +181,8 @@ def year_rows(
 ) -> pd.DataFrame: # columns benchmark, strategy; one row a year
     "Returns of calendar years"
     found = re.findall(r'<tr>' + r'<td>(.*?)</td>' * 3, html)
-    return pd.DataFrame({y: [num(float(v) / 100, '.1%') for v in r] for y, *r in found}, index=['benchmark', 'strategy']).T.rename_axis('year')
+    return pd.DataFrame({y: [num(float(v) / 100, '.1%') for v in r] for y, *r in found},
+                        index=['benchmark', 'strategy']).T.rename_axis('year')
 
 # %% ../../nbs/80_report/quantstats.ipynb #36ad4072
 def quantstats_pages(
@@ -177,22 +193,34 @@ def quantstats_pages(
     periods: int = 252,
 ) -> str: # sections of HTML
     "QuantStats' tables and pictures, corrected"
-    if not ret.index.equals(bench.index): raise BadData(f'quantstats_pages: {len(ret)} rows and {len(bench)} of the benchmark. Put both on one calendar with align().')
-    if len(ret) < periods: return section('QuantStats pages', note(f'Left out: {len(ret)} rows with a position, wanted at least {periods}.'), at='quantstats')
+    if not ret.index.equals(bench.index):
+        raise BadData(f'quantstats_pages: {len(ret)} rows and {len(bench)} of the benchmark. '
+                      'Put both on one calendar with align().')
+    if len(ret) < periods:
+        return section('QuantStats pages',
+                       note(f'Left out: {len(ret)} rows with a position, wanted at least {periods}.'),
+                       at='quantstats')
     made, heads = qs_parts(ret, bench, name, bench_name, periods), dict(benchmark=bench_name, strategy=name)
-    m, y = metric_rows(made['metrics'], ret, bench, periods).rename(columns=heads), year_rows(made['eoy_table']).rename(columns=heads)
+    m, y = (metric_rows(made['metrics'], ret, bench, periods).rename(columns=heads),
+            year_rows(made['eoy_table']).rename(columns=heads))
     half = -(-len(m) // 2)
     why = [f'{k}: {v}' for k, v in left_out.items()] + [
-        'VaR and expected shortfall: normal-only there, historical here', 'Monte Carlo paths: they permute the same returns, so all end at the same place',
-        'windows longer than the history', 'the volatility-matched curve: scaled with the volatility of the whole span',
+        'VaR and expected shortfall: normal-only there, historical here',
+        'Monte Carlo paths: they permute the same returns, so all end at the same place',
+        'windows longer than the history',
+        'the volatility-matched curve: scaled with the volatility of the whole span',
         'bars of calendar years: their labels land beside their bars; the table has the figures',
-        'the rolling beta: it begins with zeros before its window is full', 'the map of months: a month without a row is a gain of zero there; the table here has a dash',
-        'windows of months: one row too many there, and 35 months for three years; counted here', 'R^2 of the benchmark: that of the strategy, repeated',
+        'the rolling beta: it begins with zeros before its window is full',
+        'the map of months: a month without a row is a gain of zero there; the table here has a dash',
+        'windows of months: one row too many there, and 35 months for three years; counted here',
+        'R^2 of the benchmark: that of the strategy, repeated',
         'gains, losses, payoff and profit factor: of rows, not of trades']
     pictures = [figure(bare(made[p], title), title) for p, title in parts.items() if '<svg' in made[p]]
-    return (section(f'QuantStats: metrics of {name} against {bench_name}', note('Made with QuantStats on the same returns and rows as above; riskless rate zero.'),
+    return (section(f'QuantStats: metrics of {name} against {bench_name}',
+                    note('Made with QuantStats on the same returns and rows as above; riskless rate zero.'),
                     '<div class=two>' + table(m[:half]) + table(m[half:]) + '</div>', at='quantstats')
-            + section('QuantStats: years and drawdowns', '<div class=two>' + table(y) + table(drawdown_rows(made['dd_info'], ret), index=False) + '</div>',
+            + section('QuantStats: years and drawdowns', '<div class=two>' + table(y)
+                      + table(drawdown_rows(made['dd_info'], ret), index=False) + '</div>',
                       '<h3>Months</h3>' + heat_table(month_returns(ret) * 100, '.1f', ('year',)))
             + section('QuantStats: pictures', '<div class=two>' + ''.join(pictures) + '</div>')
             + section('QuantStats: corrected or left out', items(why)))

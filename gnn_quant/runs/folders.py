@@ -21,7 +21,8 @@ def manifest_hash(
 ) -> str: # 64 hex digits
     "Hash of everything a manifest says"
     body = {k: v for k, v in plain(m).items() if k != 'hash'}
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(',', ':'), ensure_ascii=False).encode()).hexdigest()
+    canonical = json.dumps(body, sort_keys=True, separators=(',', ':'), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 # %% ../../nbs/82_runs/folders.ipynb #6c5a6d34
 def write_manifest(
@@ -95,9 +96,11 @@ def read_run(
     "The run in a folder; `StoreError` when it has no readable manifest"
     folder = Path(folder).absolute()
     m = read_json(folder / 'manifest.json')
-    if not isinstance(m, dict) or m.get('status') not in RUN_STATES: raise StoreError(f'store: {folder}/manifest.json: not the manifest of a run. Restore it from a copy.')
+    if not isinstance(m, dict) or m.get('status') not in RUN_STATES:
+        raise StoreError(f'store: {folder}/manifest.json: not the manifest of a run. Restore it from a copy.')
     status = m['status']
-    if folder.parent.name == STAGING and status != 'interrupted': status = 'running' if is_running(folder) else 'interrupted'
+    if folder.parent.name == STAGING and status != 'interrupted':
+        status = 'running' if is_running(folder) else 'interrupted'
     return Run(folder, m, status)
 
 # %% ../../nbs/82_runs/folders.ipynb #c8ec3091
@@ -113,7 +116,8 @@ def list_runs(
     limit: int = 0, # so many of the newest; 0: all
 ) -> list[Run]: # newest first, by their number in the journal
     "Every run under the reports folder, whatever became of it"
-    if status and status not in RUN_STATES: raise BadParams(f"runs: status={status!r}. Use one of: {', '.join(RUN_STATES)}.")
+    if status and status not in RUN_STATES:
+        raise BadParams(f"runs: status={status!r}. Use one of: {', '.join(RUN_STATES)}.")
     root = Path(settings.reports_dir).absolute()
     folders = [p.parent for p in [*root.glob(f'{STAGING}/*/manifest.json'), *root.glob('[!.]*/*/*/manifest.json')]]
     runs = [_read_any(f) for f in folders]
@@ -135,16 +139,20 @@ def latest_run(
 
 # %% ../../nbs/82_runs/folders.ipynb #fd66b9ad
 def find_run(
-    ref: str | Path, # a folder, its page, an id or the beginning of one, or the name of a notebook (its newest finished run)
+    # a folder, its page, an id or the beginning of one, or the name of a notebook (its newest finished run)
+    ref: str | Path,
     settings: Settings,
 ) -> Run: # in any state
     "The run somebody means; `BadParams` when it is none or more than one"
     folder = Path(ref).parent if Path(ref).suffix == '.html' else Path(ref)
     if (folder / 'manifest.json').is_file(): return read_run(folder)
     runs = list_runs(settings)
-    hits = [r for r in runs if r.id == str(ref)] or [r for r in runs if len(str(ref)) >= 4 and r.id.startswith(str(ref))]
+    hits = ([r for r in runs if r.id == str(ref)]
+            or [r for r in runs if len(str(ref)) >= 4 and r.id.startswith(str(ref))])
     if len(hits) == 1: return hits[0]
-    if hits: raise BadParams(f"run {ref}: {len(hits)} runs begin so: {', '.join(r.id for r in hits[:4])}. Give more of the id.")
+    if hits:
+        raise BadParams(f"run {ref}: {len(hits)} runs begin so: {', '.join(r.id for r in hits[:4])}. "
+                        "Give more of the id.")
     if any(r.name == str(ref) for r in runs): return latest_run(str(ref), settings)
     raise BadParams(f"run {ref}: no such folder, id or name. See them all: gnnq runs")
 
@@ -156,9 +164,11 @@ def use_run(
 ) -> Run:
     "A finished run to build on; `RunFailed` when it did not finish, `StoreError` when its manifest was changed"
     run = find_run(ref, settings) if str(ref) else latest_run(name, settings)
-    if run.status != 'finished': raise RunFailed(f'{run.name} {run.id}: {run.status}, not finished. Run it again: gnnq run {run.name}')
+    if run.status != 'finished':
+        raise RunFailed(f'{run.name} {run.id}: {run.status}, not finished. Run it again: gnnq run {run.name}')
     if run.name != name: raise BadParams(f'{name}_run: {run.id} is a run of {run.name}. Name a run of {name}.')
-    if manifest_hash(run.manifest) != run.manifest.get('hash'): raise StoreError(f'{run.path}/manifest.json: changed since it was written. See what else: gnnq verify {run.id}')
+    if manifest_hash(run.manifest) != run.manifest.get('hash'):
+        raise StoreError(f'{run.path}/manifest.json: changed since it was written. See what else: gnnq verify {run.id}')
     return run
 
 # %% ../../nbs/82_runs/folders.ipynb #5a5a02f9
@@ -170,10 +180,12 @@ def upstream(
     for key, link in run.manifest.get('upstream', {}).items():
         above = read_run(run.reports / link['path'])
         if above.manifest.get('hash') != link['manifest'] or manifest_hash(above.manifest) != link['manifest']:
-            raise StoreError(f"{run.name} {run.id}: {key} {link['id']} is not what it was made from. See what changed: gnnq verify {link['id']}")
+            raise StoreError(f"{run.name} {run.id}: {key} {link['id']} is not what it was made from. "
+                             f"See what changed: gnnq verify {link['id']}")
         if key == name: return above
         if name in above.manifest.get('lineage', []): return upstream(above, name)
-    raise BadParams(f"{run.name} {run.id}: made from {', '.join(run.manifest.get('lineage', [])) or 'no other run'}, not from {name}.")
+    raise BadParams(f"{run.name} {run.id}: made from "
+                    f"{', '.join(run.manifest.get('lineage', [])) or 'no other run'}, not from {name}.")
 
 # %% ../../nbs/82_runs/folders.ipynb #f2580a32
 def get_frame(
@@ -181,5 +193,6 @@ def get_frame(
     name: str, # as it was put, such as 'scores.ridge'
 ):
     "A frame of a run; `StoreError` when its content is not what the manifest says"
-    if name not in run.frames: raise BadParams(f"{run.name} {run.id}: no frame {name!r}. There are: {', '.join(run.frames) or 'none'}.")
+    if name not in run.frames:
+        raise BadParams(f"{run.name} {run.id}: no frame {name!r}. There are: {', '.join(run.frames) or 'none'}.")
     return read_frame(run.path / f'{name}.parquet', run.frames[name])

@@ -22,7 +22,8 @@ def read_notebook(
     try: nb = json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as e: raise BadParams(f'{path}: cannot be read ({e.strerror}). Name a notebook file.') from e
     except ValueError as e: raise BadParams(f'{path}: not a notebook ({e}). Name a .ipynb file.') from e
-    if not isinstance(nb, dict) or not isinstance(nb.get('cells'), list): raise BadParams(f'{path}: not a notebook (no cells). Name a .ipynb file.')
+    if not isinstance(nb, dict) or not isinstance(nb.get('cells'), list):
+        raise BadParams(f'{path}: not a notebook (no cells). Name a .ipynb file.')
     for c in nb['cells']: c['source'] = ''.join(c['source'])
     return nb
 
@@ -32,7 +33,8 @@ def tagged(
     who: str, # its name, for the error
 ) -> dict: # the one code cell that is tagged `parameters`
     "The parameters cell; `BadParams` unless there is exactly one"
-    hits = [c for c in nb['cells'] if c['cell_type'] == 'code' and 'parameters' in c.get('metadata', {}).get('tags', [])]
+    hits = [c for c in nb['cells']
+            if c['cell_type'] == 'code' and 'parameters' in c.get('metadata', {}).get('tags', [])]
     if len(hits) != 1: raise BadParams(f"{who}: {len(hits)} cells are tagged 'parameters'. Tag exactly one code cell.")
     return hits[0]
 
@@ -60,17 +62,20 @@ def type_of(
     simple = dict(int=int, float=float, bool=bool, str=str)
     if isinstance(node, ast.Constant) and node.value is None: return NoneType
     if isinstance(node, ast.Name) and node.id in simple: return simple[node.id]
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr): return Union[type_of(node.left, who), type_of(node.right, who)]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return Union[type_of(node.left, who), type_of(node.right, who)]
     if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
         if node.value.id == 'list': return list[type_of(node.slice, who)]
         if node.value.id == 'Optional': return Optional[type_of(node.slice, who)]
         if node.value.id == 'Literal' and (choices := _literals(node.slice)): return Literal[choices]
-    raise BadParams(f'{who}: type {ast.unparse(node)!r} is not known here. Use int, float, bool, str, list[...], Literal[...] or Optional[...].')
+    raise BadParams(f'{who}: type {ast.unparse(node)!r} is not known here. '
+                    'Use int, float, bool, str, list[...], Literal[...] or Optional[...].')
 
 # %% ../../nbs/82_runs/parameters.ipynb #7db73f61
 def _literals(node):
     nodes = node.elts if isinstance(node, ast.Tuple) else [node]
-    return tuple(n.value for n in nodes) if all(isinstance(n, ast.Constant) and isinstance(n.value, (str, int)) for n in nodes) else ()
+    return (tuple(n.value for n in nodes)
+            if all(isinstance(n, ast.Constant) and isinstance(n.value, (str, int)) for n in nodes) else ())
 
 # %% ../../nbs/82_runs/parameters.ipynb #8f41ccb6
 def type_name(
@@ -88,7 +93,9 @@ class _Unfit(Exception): "A value that is not of the type"
 
 # %% ../../nbs/82_runs/parameters.ipynb #d51034b5
 def _number(value, t):
-    if isinstance(value, (bool, complex)) or not isinstance(value, numbers.Number) or t is int and not isinstance(value, numbers.Integral): raise _Unfit
+    if (isinstance(value, (bool, complex)) or not isinstance(value, numbers.Number)
+        or t is int and not isinstance(value, numbers.Integral)):
+        raise _Unfit
     if not math.isfinite(value): raise _Unfit
     return t(value)
 
@@ -118,7 +125,8 @@ def _first(f, value, types):
     raise _Unfit
 
 # %% ../../nbs/82_runs/parameters.ipynb #22ed2bdc
-_TEXT = {int: r'[+-]?\d{1,4000}', float: r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', bool: r'(?i:true|false)', NoneType: r'(?i:none|null)'}
+_TEXT = {int: r'[+-]?\d{1,4000}', float: r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', bool: r'(?i:true|false)',
+         NoneType: r'(?i:none|null)'}
 
 # %% ../../nbs/82_runs/parameters.ipynb #f80d78eb
 def fit_text(
@@ -127,7 +135,8 @@ def fit_text(
 ): # what the text means as that type
     "Text as the type reads it, or `_Unfit`"
     if t is str: return text
-    if get_origin(t) in (Union, UnionType): return _first(fit_text, text, sorted(get_args(t), key=lambda a: (a is not NoneType, a is str)))
+    if get_origin(t) in (Union, UnionType):
+        return _first(fit_text, text, sorted(get_args(t), key=lambda a: (a is not NoneType, a is str)))
     if get_origin(t) is Literal:
         for a in get_args(t):
             if str(a).lower() == text.lower() if isinstance(a, bool) else str(a) == text: return a
@@ -141,19 +150,24 @@ def fit_text(
 # %% ../../nbs/82_runs/parameters.ipynb #c75cc2ba
 def _comments(source):
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip('#').strip() for t in tokens if t.type == tokenize.COMMENT and source.splitlines()[t.start[0] - 1].split('#')[0].strip()}
+    return {t.start[0]: t.string.lstrip('#').strip() for t in tokens
+            if t.type == tokenize.COMMENT and source.splitlines()[t.start[0] - 1].split('#')[0].strip()}
 
 # %% ../../nbs/82_runs/parameters.ipynb #9a22aedc
 def _param(node, comments, who):
     if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-        raise BadParams(f"{who}: line {node.lineno} of the parameters cell is {ast.unparse(node)[:50]!r}. Write 'name: type = literal  # comment'.")
+        raise BadParams(f"{who}: line {node.lineno} of the parameters cell is {ast.unparse(node)[:50]!r}. "
+                        "Write 'name: type = literal  # comment'.")
     name, t = node.target.id, type_of(node.annotation, f'{who}: {node.target.id}')
     comment = comments.get(node.end_lineno, '')
     if node.value is None: return Param(name, t, REQUIRED, comment)
     try: return Param(name, t, fit_value(ast.literal_eval(node.value), t), comment)
-    except _Unfit: raise BadParams(f'{who}: {name}: default {ast.unparse(node.value)} is no {type_name(t)}. Change one of them.') from None
+    except _Unfit:
+        raise BadParams(f'{who}: {name}: default {ast.unparse(node.value)} is no {type_name(t)}. '
+                        'Change one of them.') from None
     except (ValueError, TypeError, SyntaxError):
-        raise BadParams(f'{who}: {name}: default {ast.unparse(node.value)!r} is not a literal. Write the value itself: this cell is read, not run.') from None
+        raise BadParams(f'{who}: {name}: default {ast.unparse(node.value)!r} is not a literal. '
+                        'Write the value itself: this cell is read, not run.') from None
 
 # %% ../../nbs/82_runs/parameters.ipynb #3412f72a
 def parameters(
@@ -164,7 +178,8 @@ def parameters(
     who = who or (Path(notebook).name if not isinstance(notebook, dict) else 'notebook')
     source = tagged(notebook if isinstance(notebook, dict) else read_notebook(notebook), who)['source']
     try: tree, comments = ast.parse(source), _comments(source)
-    except (SyntaxError, tokenize.TokenError) as e: raise BadParams(f'{who}: the parameters cell is not Python ({e}). Mend it.') from e
+    except (SyntaxError, tokenize.TokenError) as e:
+        raise BadParams(f'{who}: the parameters cell is not Python ({e}). Mend it.') from e
     out = {}
     for p in (_param(n, comments, who) for n in tree.body):
         if p.name in out: raise BadParams(f'{who}: {p.name} stands twice in the parameters cell. Keep one.')
@@ -174,7 +189,8 @@ def parameters(
 # %% ../../nbs/82_runs/parameters.ipynb #10e56f32
 def _refuse(name, spec, who):
     near = difflib.get_close_matches(name, spec, n=1, cutoff=.4)
-    raise BadParams(f"{who}: no parameter {name!r}. {f'Did you mean {near[0]}? ' if near else ''}There are: {', '.join(spec)}.")
+    raise BadParams(f"{who}: no parameter {name!r}. "
+                    f"{f'Did you mean {near[0]}? ' if near else ''}There are: {', '.join(spec)}.")
 
 # %% ../../nbs/82_runs/parameters.ipynb #fda7417e
 def check_params(
@@ -187,16 +203,20 @@ def check_params(
     for name in given:
         if name not in spec: _refuse(name, spec, who)
     if missing := [n for n, p in spec.items() if p.default is REQUIRED and n not in given]:
-        raise BadParams(f"{who}: {', '.join(missing)} must be given ({', '.join(spec[n].kind for n in missing)}). Pass -p {missing[0]}=...")
+        raise BadParams(f"{who}: {', '.join(missing)} must be given ({', '.join(spec[n].kind for n in missing)}). "
+                        f"Pass -p {missing[0]}=...")
     out = {}
     for name, p in spec.items():
-        try: out[name] = p.default if name not in given else (fit_text if text and isinstance(given[name], str) else fit_value)(given[name], p.type)
+        try:
+            out[name] = p.default if name not in given else (fit_text if text and isinstance(given[name], str)
+                                                             else fit_value)(given[name], p.type)
         except _Unfit: raise BadParams(f'{who}: {name}={given[name]!r} is no {p.kind}. {_hint(p)}') from None
     return out
 
 # %% ../../nbs/82_runs/parameters.ipynb #530e7a47
 def _hint(p):
-    if get_origin(p.type) is list: return 'Write a JSON list, such as ' + ('["a", "b"].' if 'str' in p.kind else '[1, 2].')
+    if get_origin(p.type) is list:
+        return 'Write a JSON list, such as ' + ('["a", "b"].' if 'str' in p.kind else '[1, 2].')
     if p.type is bool: return 'Write true or false.'
     return f"Give it {p.comment.rstrip('.')}." if p.comment else 'Give it a value of that type.'
 

@@ -34,7 +34,8 @@ def code_hash(
 ) -> str: # 64 hex digits
     "Hash of the code cells other than the parameters"
     nb = notebook if isinstance(notebook, dict) else read_notebook(notebook)
-    return _digest([c['source'].rstrip() for c in nb['cells'] if c['cell_type'] == 'code' and not _added(c) and 'parameters' not in c.get('metadata', {}).get('tags', [])])
+    return _digest([c['source'].rstrip() for c in nb['cells'] if c['cell_type'] == 'code' and not _added(c)
+                    and 'parameters' not in c.get('metadata', {}).get('tags', [])])
 
 # %% ../../nbs/82_runs/provenance.ipynb #8745d5d7
 @functools.cache

@@ -46,7 +46,8 @@ def models_of(
     above: dict, # name -> Run that is built on
 ) -> list[str]: # empty when neither says anything of models
     "The models a run is about: those it lists, else those of the run it builds on"
-    return list(params.get('models') or next((r.manifest['models'] for r in above.values() if r.manifest.get('models')), []))
+    return list(params.get('models')
+                or next((r.manifest['models'] for r in above.values() if r.manifest.get('models')), []))
 
 # %% ../../nbs/82_runs/trials.ipynb #696ff3f0
 def seeds_of(
@@ -75,11 +76,14 @@ def trial_keys(
     identity: Identity | None = None, # in place of the parameters
 ) -> dict: # model, or 'model, seed k' where the run tries several seeds -> key, 64 hex digits
     "One key for each strategy that a run tries"
-    if identity: return {k: _trial_key(code, version, own, above, k.partition(', seed ')[0]) for k, own in identity.own.items()}
+    if identity:
+        return {k: _trial_key(code, version, own, above, k.partition(', seed ')[0]) for k, own in identity.own.items()}
     own, listed = {k: v for k, v in params.items() if not is_plumbing(k)}, isinstance(params.get('seeds'), list)
     def one(m, own, *seed): return _trial_key(code, version, own, above, m, *seed)
     models, seeds = models_of(params, above) or [name], seeds_of(params)
-    if listed or seeds: return {f'{m}, seed {s}': one(m, own, s) if listed else one(m, own | dict(seed=s)) for m in models for s in seeds}
+    if listed or seeds:
+        return {f'{m}, seed {s}': one(m, own, s) if listed else one(m, own | dict(seed=s)) for m in models
+                for s in seeds}
     return {m: one(m, own) for m in models}
 
 def _trial_key(code, version, own, above, model, *seed):
@@ -92,7 +96,9 @@ def journal_path(
     "Where the journal of runs lies; its folder is made"
     root = Path(settings.reports_dir).absolute()
     try: root.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise StoreError(f'store: {root}: {e.strerror}. Make it writable, or choose another with GNNQ_REPORTS_DIR.') from e
+    except OSError as e:
+        raise StoreError(f'store: {root}: {e.strerror}. '
+                         'Make it writable, or choose another with GNNQ_REPORTS_DIR.') from e
     return root / 'trials.jsonl'
 
 # %% ../../nbs/82_runs/trials.ipynb #03b21beb
@@ -120,11 +126,13 @@ def note_start(
     "Write down that a run begins, before it does"
     stands_for = sorted({k for m in keys for k in covered(above, m)})
     data = digest({k: model_frames(r) for k, r in sorted(above.items())}) if above else ''
-    return append(journal_path(settings), 'start', dict(data=data) | body | dict(run=run, id=id, trials=keys, covers=stands_for))
+    return append(journal_path(settings), 'start',
+                  dict(data=data) | body | dict(run=run, id=id, trials=keys, covers=stands_for))
 
 # %% ../../nbs/82_runs/trials.ipynb #22d2a5a9
 def _book_returns(folder, name): # as `backtest.engine.ledger_returns`, without its libraries
-    eq, start = read_frame(folder / f'book.{name}.parquet')['equity'], read_json(folder / f'ledger.{name}.json')['start']
+    eq, start = (read_frame(folder / f'book.{name}.parquet')['equity'],
+                 read_json(folder / f'ledger.{name}.json')['start'])
     r = eq.loc[pd.Timestamp(start or eq.index[0]):].pct_change(fill_method=None).iloc[1:]
     return r if start and (eq > 0).all() else r * np.nan
 
@@ -144,7 +152,8 @@ def left_returns(
     books = [b for p in sorted(folder.glob('book.*.parquet')) if (b := p.name[5:-8]) not in BENCHMARKS]
     with contextlib.suppress(GnnQuantError): out |= dict(read_frame(folder / 'returns.parquet').items())
     for b in books:
-        with contextlib.suppress(GnnQuantError, KeyError, TypeError): out[_label(b, keys, run)] = _book_returns(folder, b)
+        with contextlib.suppress(GnnQuantError, KeyError, TypeError):
+            out[_label(b, keys, run)] = _book_returns(folder, b)
     if list(keys) == [run] and run not in out: out = {run if i == 0 else c: s for i, (c, s) in enumerate(out.items())}
     return pd.DataFrame(out) if out else None
 
@@ -188,4 +197,6 @@ def verify_ledger(
     try: known = {e.hash for e in entries_of(path)}
     except JournalBroken: return found
     lost = [r for r in list_runs(settings) if r.manifest.get('journal') and r.manifest['journal'] not in known]
-    return found + [f"{r.name} {r.id}: began as entry {r.manifest.get('seq')}, which the journal does not have. It was put back to an older day: restore it. Or the run is another machine's: merge its journal." for r in lost]
+    return found + [f"{r.name} {r.id}: began as entry {r.manifest.get('seq')}, which the journal does not have. It "
+                    "was put back to an older day: restore it. Or the run is another machine's: merge its journal."
+                    for r in lost]

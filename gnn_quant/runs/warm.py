@@ -11,8 +11,9 @@ import contextlib, ctypes, importlib, json, os, select, signal, socket, struct, 
 from ..core import RunFailed
 
 # %% ../../nbs/82_runs/warm.ipynb #8f8fca35
-PRELOAD = ('numpy', 'pandas', 'pyarrow.parquet', 'scipy.stats', 'torch', 'numba', 'sklearn.linear_model', 'lightgbm', 'matplotlib.pyplot',
-           'statsmodels.api', 'vectorbt', 'quantstats', 'ipykernel.kernelapp', 'IPython.display', 'matplotlib_inline.backend_inline')
+PRELOAD = ('numpy', 'pandas', 'pyarrow.parquet', 'scipy.stats', 'torch', 'numba', 'sklearn.linear_model',
+           'lightgbm', 'matplotlib.pyplot', 'statsmodels.api', 'vectorbt', 'quantstats', 'ipykernel.kernelapp',
+           'IPython.display', 'matplotlib_inline.backend_inline')
 
 # %% ../../nbs/82_runs/warm.ipynb #01c7ef63
 QUIET = dict(JE_ARROW_MALLOC_CONF='background_thread:false') # Arrow's allocator would start a thread
@@ -154,21 +155,24 @@ class WarmKernels:
     Parameters
     ----------
     environment : dict
-        Variables of the server, on top of those of this process. Those that libraries read at import, such as the number of
-        threads, have to be the ones the kernels will be given.
+        Variables of the server, on top of those of this process. Those that libraries read at import, such as the
+        number of threads, have to be the ones the kernels will be given.
     modules : tuple of str
         What the server imports.
 
     Raises
     ------
     RunFailed
-        From `fork`, where the server is gone or has more than one thread. A kernel can be started in the ordinary way then.
+        From `fork`, where the server is gone or has more than one thread. A kernel can be started in the ordinary way
+        then.
     """
     def __init__(self, environment: dict, modules: tuple = PRELOAD):
         self.sock, theirs = socket.socketpair()
-        argv = [sys.executable, '-c', 'from gnn_quant.runs.warm import server_main as f; f()', str(theirs.fileno()), str(os.getpid()), *modules]
+        argv = [sys.executable, '-c', 'from gnn_quant.runs.warm import server_main as f; f()', str(theirs.fileno()),
+                str(os.getpid()), *modules]
         env = os.environ | QUIET | environment
-        self.process = subprocess.Popen(argv, env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
+        self.process = subprocess.Popen(argv, env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                                        start_new_session=True)
         theirs.close()
         self.codes, self.answers, self.threads = {}, [], None
 
@@ -185,7 +189,8 @@ class WarmKernels:
     def listen(self, seconds=0):
         "Take in what the server says"
         while select.select([self.sock], [], [], seconds)[0]:
-            if (m := receive_message(self.sock)) is None: raise RunFailed('kernels: the server of kernels ended. Run again, or with GNNQ_WARM=false.')
+            if (m := receive_message(self.sock)) is None:
+                raise RunFailed('kernels: the server of kernels ended. Run again, or with GNNQ_WARM=false.')
             if 'ended' in m: self.codes[m['ended']] = m['code']
             elif 'ready' in m: self.threads = m['threads']
             else: self.answers.append(m['pid'])

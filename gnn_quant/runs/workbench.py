@@ -31,7 +31,8 @@ def workdir(
 ) -> Path: # an existing folder
     "Where this run puts its files; `BadParams` when a folder was named that is not there"
     if not str(run_dir): return Path(tempfile.mkdtemp(prefix='gnnq-scratch-'))
-    if not Path(run_dir).is_dir(): raise BadParams(f'run_dir: {run_dir} is no folder. Leave it empty for a scratch folder.')
+    if not Path(run_dir).is_dir():
+        raise BadParams(f'run_dir: {run_dir} is no folder. Leave it empty for a scratch folder.')
     return Path(run_dir)
 
 # %% ../../nbs/82_runs/workbench.ipynb #6362402d
@@ -46,7 +47,8 @@ def use(
 # %% ../../nbs/82_runs/workbench.ipynb #fa658464
 def _named(name):
     if not re.fullmatch(r'[a-z0-9][a-z0-9_-]*(\.[A-Za-z0-9_-]+)*', name):
-        raise BadParams(f"{name!r}: not a name for a file of a run. Use small letters, digits, dashes and underscores, and a dot before a model's name.")
+        raise BadParams(f"{name!r}: not a name for a file of a run. "
+                        "Use small letters, digits, dashes and underscores, and a dot before a model's name.")
     return name
 
 # %% ../../nbs/82_runs/workbench.ipynb #816037d4
@@ -67,7 +69,8 @@ def put_figure(
     "Keep a figure with the run, as SVG that has the same bytes for the same picture"
     import io, matplotlib as mpl
     out = io.BytesIO()
-    with mpl.rc_context({'svg.hashsalt': name, 'svg.fonttype': 'path'}): fig.savefig(out, format='svg', bbox_inches='tight', metadata={'Date': None})
+    with mpl.rc_context({'svg.hashsalt': name, 'svg.fonttype': 'path'}):
+        fig.savefig(out, format='svg', bbox_inches='tight', metadata={'Date': None})
     return write_bytes(out.getvalue(), Path(run_dir) / f'{_named(name)}.svg')
 
 # %% ../../nbs/82_runs/workbench.ipynb #6273099c
@@ -100,7 +103,8 @@ def tell(
 def _asof(asof):
     try: t = pd.Timestamp(asof)
     except (ValueError, TypeError): t = pd.NaT
-    if t is pd.NaT or t.tz is not None: raise BadData(f'finish: asof={asof!r}. Pass the last date the result knows of, such as bars.index[-1].')
+    if t is pd.NaT or t.tz is not None:
+        raise BadData(f'finish: asof={asof!r}. Pass the last date the result knows of, such as bars.index[-1].')
     return f'{t:%Y-%m-%d}' if t == t.normalize() else f'{t:%Y-%m-%dT%H%M%S}'
 
 # %% ../../nbs/82_runs/workbench.ipynb #22589b42
@@ -118,7 +122,8 @@ def finish(
     folder, when = Path(run_dir), _asof(asof)
     metrics = plain(metrics or {}, 'finish: metrics')
     write_json(metrics, folder / 'metrics.json')
-    files = [p for p in sorted(folder.rglob('*')) if p.is_file() and p.suffix != '.ipynb' and p.name not in ('manifest.json', 'result.json', '.lock')]
+    files = [p for p in sorted(folder.rglob('*'))
+             if p.is_file() and p.suffix != '.ipynb' and p.name not in ('manifest.json', 'result.json', '.lock')]
     out = dict(asof=when, metrics=metrics, inputs={k: _read(v) for k, v in (inputs or {}).items()},
                artefacts={p.relative_to(folder).as_posix(): file_hash(p) for p in files})
     write_json(out, folder / 'result.json')

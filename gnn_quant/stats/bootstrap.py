@@ -6,9 +6,11 @@
 __all__ = ['FIGURES', 'block_length', 'natural_block', 'resampled_figures', 'intervals', 'paired']
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #ec52e643
-import numba, numpy as np, pandas as pd
+import numpy as np, pandas as pd
 from ..core import BadData, BadParams
+from ..kernels.performance import history_figures
 from .ic import Difference, gap_of, stationary_rows
+from .performance import is_flat, year_of
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #0e8fc20a
 def _autocovariance(v, lags):
@@ -27,9 +29,11 @@ def block_length(
 ) -> float: # rows, at least 1; NaN below 20 rows or where nothing moves
     "Mean length of a block for the stationary bootstrap of a mean; `BadData` where a row is not known"
     v = np.asarray(x, float)
-    if not np.isfinite(v).all(): raise BadData(f'block_length: {int((~np.isfinite(v)).sum())} of {len(v)} rows are not known. Cut the series to rows without gaps.')
+    if not np.isfinite(v).all():
+        raise BadData(f'block_length: {int((~np.isfinite(v)).sum())} of {len(v)} rows are not known. '
+                      'Cut the series to rows without gaps.')
     n, lags = len(v), int(np.ceil(np.sqrt(len(v)))) + 5
-    if n < 20 or v.std() <= 1e-9 * np.abs(v).max(): return float('nan')
+    if n < 20 or is_flat(v.mean(), v.std()): return float('nan')
     g = _autocovariance(v, lags)
     k = np.arange(1, 1 + min(_last_lag(g / g[0], n), lags))
     window = np.clip(2 * (1 - k / k[-1]), 0, 1)
@@ -38,65 +42,22 @@ def block_length(
     return float(np.clip(b, 1, np.ceil(min(3 * np.sqrt(n), n / 3))))
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #5e99d2cb
-FIGURES = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'hit_rate', 'profit_factor', 'max_drawdown', 'drawdown_rows', 'calmar',
-           'turnover', 'break_even_bp')
-
-# %% ../../nbs/34_stats/bootstrap.ipynb #c0aa61d5
-@numba.njit(cache=True, nogil=True)
-def _path(r, traded, paid, rows):
-    "level, deepest drawdown, longest stretch below the peak, own gain before costs, traded"
-    level, peak, deepest, run, longest, own, volume = 1., 1., 0., 0, 0, 0., 0.
-    for i in rows:
-        own += level * (r[i] + paid[i])
-        volume += level * traded[i]
-        level *= 1 + r[i]
-        if not level > 0: return np.nan, np.nan, np.nan, np.nan, np.nan
-        if level < peak: run += 1
-        else: peak, run = level, 0
-        deepest, longest = min(deepest, level / peak - 1), max(longest, run)
-    return level, deepest, longest, own, volume
-
-# %% ../../nbs/34_stats/bootstrap.ipynb #903c36a7
-@numba.njit(cache=True, nogil=True)
-def _sums(r, traded, rows):
-    "mean, sum of squares about it, downside squares, gains, losses, rows up, rows moved, mean traded"
-    s = np.zeros(8)
-    for i in rows:
-        s[0] += r[i]
-        s[7] += traded[i]
-        if r[i] < 0: s[2], s[4], s[6] = s[2] + r[i]**2, s[4] - r[i], s[6] + 1
-        if r[i] > 0: s[3], s[5], s[6] = s[3] + r[i], s[5] + 1, s[6] + 1
-    s[0] /= len(rows)
-    s[7] /= len(rows)
-    for i in rows: s[1] += (r[i] - s[0])**2
-    return s
-
-# %% ../../nbs/34_stats/bootstrap.ipynb #f54cd786
-@numba.njit(cache=True, nogil=True)
-def _over(a, b): return a / b if b > 0 else np.nan
-
-@numba.njit(cache=True, nogil=True)
-def _figures(r, traded, paid, rows, periods):
-    out, n = np.empty((len(rows), 12)), rows.shape[1]
-    for d in range(len(rows)):
-        level, deepest, longest, own, volume = _path(r, traded, paid, rows[d])
-        mean, square, down, gain, loss, up, moved, volume_row = _sums(r, traded, rows[d])
-        sd, annual = np.sqrt(square / (n - 1)), level**(periods / n) - 1
-        if sd < 1e-12: sd = 0.
-        out[d] = (level - 1, annual, sd * periods**.5, _over(mean, sd) * periods**.5, _over(mean, np.sqrt(down / n)) * periods**.5, _over(up, moved),
-                  _over(gain, loss), deepest, longest, _over(annual, -deepest), volume_row * periods, _over(own, volume) * 1e4)
-    return out
+FIGURES = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'hit_rate', 'profit_factor',
+           'max_drawdown', 'drawdown_rows', 'calmar', 'turnover', 'break_even_bp')
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #e6c280f7
 def _columns(r, traded, paid):
     out = []
     if len(r) < 2: raise BadData(f'intervals: {len(r)} returns. Wanted at least 2.')
     for name, x in (('ret', r), ('traded', traded), ('paid', paid)):
-        if x is not None and not x.index.equals(r.index): raise BadData(f'intervals: {name} has other rows than the returns. Cut both to the same rows.')
+        if x is not None and not x.index.equals(r.index):
+            raise BadData(f'intervals: {name} has other rows than the returns. Cut both to the same rows.')
         v = np.full(len(r), np.nan) if x is None else np.ascontiguousarray(x, dtype=float)
-        if np.isinf(v).any(): raise BadData(f'intervals: {int(np.isinf(v).sum())} infinite values in {name}. Unknown is NaN, never inf.')
+        if np.isinf(v).any():
+            raise BadData(f'intervals: {int(np.isinf(v).sum())} infinite values in {name}. Unknown is NaN, never inf.')
         if x is not None and np.isnan(v).any() and not np.isnan(v).all():
-            raise BadData(f'intervals: {name} is not known on {int(np.isnan(v).sum())} of {len(v)} rows, first {x.index[np.isnan(v)][0]}. Cut the history to known rows.')
+            raise BadData(f'intervals: {name} is not known on {int(np.isnan(v).sum())} of {len(v)} rows, '
+                          f'first {x.index[np.isnan(v)][0]}. Cut the history to known rows.')
         out.append(v)
     return out
 
@@ -120,15 +81,17 @@ def resampled_figures(
     draws: int = 2000,
     block: float | None = None, # mean rows in a block; None = as the returns ask for
     seed: int = 0,
-    periods: int = 252, # rows a year
-) -> pd.DataFrame: # (1 + draws, 12) columns FIGURES, annualised as in `backtest.engine.metrics`; the first row is the history itself
+    year: float | None = None, # rows a year; None = as the index says
+    # (1 + draws, 12) columns FIGURES, annualised as in `stats.performance`; the first row is the history itself
+) -> pd.DataFrame:
     "Figures of histories drawn in blocks; `BadData` where some rows are not known, all NaN where none is"
     if draws < 1: raise BadParams(f'intervals: draws={draws}. Draw at least 1.')
     v, rng, block = _columns(ret, traded, paid), np.random.default_rng(seed), _block(block, ret)
-    out = [_figures(*v, np.arange(len(ret))[None], periods)]
+    year = float(year_of(ret, year))
+    out = [history_figures(*v, np.arange(len(ret))[None], year)]
     for k in range(0, draws, 250):
         rows = stationary_rows(len(ret), min(250, draws - k), block, rng)
-        out.append(_figures(*v, rows, periods))
+        out.append(history_figures(*v, rows, year))
     return pd.DataFrame(np.concatenate(out), columns=list(FIGURES))
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #a7bc04c9
@@ -139,13 +102,14 @@ def intervals(
     block: float | None = None, # mean rows in a block; None = as the returns ask for
     seed: int = 0,
     level: float = .95, # share of the draws inside
-    periods: int = 252, # rows a year
-    paid: pd.Series | None = None, # (T,) fees and slippage as a share of the equity before the row; without it the break-even is NaN
+    year: float | None = None, # rows a year; None = as the index says
+    # (T,) fees and slippage as a share of the equity before the row; without it the break-even is NaN
+    paid: pd.Series | None = None,
 ) -> pd.DataFrame: # one row a figure, columns value lo hi; turnover and break_even_bp only where `traded` is given
     "Headline figures with stationary bootstrap intervals"
     if not 0 < level < 1: raise BadParams(f'intervals: level={level}. Use a share between 0 and 1, such as .95.')
     block = _block(block, ret)
-    f = resampled_figures(ret, traded, paid, draws, block, seed, periods)
+    f = resampled_figures(ret, traded, paid, draws, block, seed, year)
     f = f if traded is not None else f.drop(columns=['turnover', 'break_even_bp'])
     lo, hi = ((1 - level) / 2, (1 + level) / 2) if len(ret) >= max(30, 5 * block) else (np.nan, np.nan)
     edge = lambda q: f.iloc[1:].quantile(q) if q == q else np.nan
@@ -159,11 +123,14 @@ def paired(
     draws: int = 2000,
     block: float | None = None, # None = the longer of what the two ask for
     seed: int = 0,
-    periods: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
 ) -> Difference: # own minus peer with its 95 % interval
     "Difference of a figure of two return series that are resampled together; `BadData` on other rows"
     if of not in FIGURES[:10]: raise BadParams(f"paired: of={of!r}. Use one of: {', '.join(FIGURES[:10])}.")
-    if not own.index.equals(peer.index): raise BadData(f'paired: series of {len(own)} and {len(peer)} rows, or other dates. Cut both to their common rows.')
+    if not own.index.equals(peer.index):
+        raise BadData(f'paired: series of {len(own)} and {len(peer)} rows, or other dates. '
+                      'Cut both to their common rows.')
     block = _block(block, own, peer)
-    a, b = (resampled_figures(x, draws=draws, block=block, seed=seed, periods=periods)[of].to_numpy() for x in (own, peer))
+    one = lambda x: resampled_figures(x, draws=draws, block=block, seed=seed, year=year)[of].to_numpy()
+    a, b = one(own), one(peer)
     return gap_of(a, b, short=len(own) < max(30, 5 * block))

@@ -39,10 +39,14 @@ class Superior:
 
 # %% ../../nbs/34_stats/multiple_testing.ipynb #7b45cd20
 def _checked(excess, block, draws):
-    if not isinstance(excess, pd.DataFrame) or not excess.shape[1]: raise BadData('superior: no columns. Pass a frame with the excess returns of one strategy a column.')
+    if not isinstance(excess, pd.DataFrame) or not excess.shape[1]:
+        raise BadData('superior: no columns. Pass a frame with the excess returns of one strategy a column.')
     bad = ~np.isfinite(excess.to_numpy(float))
-    if bad.any(): raise BadData(f'superior: {int(bad.sum())} values are not known, first in {excess.columns[bad.any(0)][0]}. Cut all to their common rows.')
-    if draws < 1 or (block is not None and not block >= 1): raise BadParams(f'superior: draws={draws}, block={block}. Both must be at least 1.')
+    if bad.any():
+        raise BadData(f'superior: {int(bad.sum())} values are not known, first in {excess.columns[bad.any(0)][0]}. '
+                      'Cut all to their common rows.')
+    if draws < 1 or (block is not None and not block >= 1):
+        raise BadParams(f'superior: draws={draws}, block={block}. Both must be at least 1.')
     if block is not None: return float(block)
     asked = np.array([block_length(excess.iloc[:, k]) for k in range(excess.shape[1])])
     return float(np.mean(asked[~np.isnan(asked)])) if (~np.isnan(asked)).any() else 1.
@@ -64,7 +68,9 @@ def superior(
 ) -> Superior: # NaN below 30 rows or five blocks
     "Reality check and superior predictive ability of the best; `BadData` where a row is not known everywhere"
     block, n = _checked(excess, block, draws), len(excess)
-    if n < max(30, 5 * block): return Superior(*[float('nan')] * 4, str(excess.columns[0]) if n == 0 else str(excess.mean().idxmax()), float('nan'), excess.shape[1], n, block)
+    if n < max(30, 5 * block):
+        return Superior(*[float('nan')] * 4, str(excess.columns[0]) if n == 0 else str(excess.mean().idxmax()),
+                        float('nan'), excess.shape[1], n, block)
     d, drawn, w = _studentized(excess, block, draws, seed)
     p = lambda found, null: float((1 + (np.maximum(null, 0) >= found).sum()) / (1 + draws))
     t = d / w
@@ -104,9 +110,12 @@ def false_discovery(
     if how not in ('bh', 'by', 'storey'): raise BadParams(f"false_discovery: how={how!r}. Use 'bh', 'by' or 'storey'.")
     if not 0 < alpha < 1: raise BadParams(f'false_discovery: alpha={alpha} is outside 0 .. 1. Use .05.')
     known = p.dropna().astype(float)
-    if ((known < 0) | (known > 1)).any(): raise BadData(f'false_discovery: {known[(known < 0) | (known > 1)].iloc[0]} is no p-value. Pass numbers from 0 to 1.')
+    if ((known < 0) | (known > 1)).any():
+        raise BadData(f'false_discovery: {known[(known < 0) | (known > 1)].iloc[0]} is no p-value. '
+                      'Pass numbers from 0 to 1.')
     v, m = known.sort_values().to_numpy(), len(known)
-    share = {'bh': 1., 'by': (1 / np.arange(1, m + 1)).sum(), 'storey': min(1., (1 + (v > .5).sum()) / (m / 2)) if m else 1.}[how]
+    share = {'bh': 1., 'by': (1 / np.arange(1, m + 1)).sum(),
+             'storey': min(1., (1 + (v > .5).sum()) / (m / 2)) if m else 1.}[how]
     q = np.minimum(np.minimum.accumulate((share * m * v / np.arange(1, m + 1))[::-1])[::-1], 1)
     out = pd.Series(np.nan, p.index)
     out[p.notna().to_numpy()] = q[known.rank(method='max').astype(int).to_numpy() - 1]

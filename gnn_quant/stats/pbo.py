@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 from numba import njit
 from ..core import BadData, BadParams, check_frame
+from ..kernels.performance import per_spread
 
 # %% ../../nbs/34_stats/pbo.ipynb #76a78e67
 def halves(
@@ -35,7 +36,8 @@ def _sharpes(s1, s2, q1, q2, n, out):
     for j in range(len(out)):
         s, q = s1[j] + s2[j], q1[j] + q2[j]
         v = q - s * s / n
-        out[j] = s / n / np.sqrt(v / (n - 1)) if v > 0 else 0.
+        x = per_spread(s / n, np.sqrt(v / (n - 1)))
+        out[j] = 0. if np.isnan(x) else x
 
 # %% ../../nbs/34_stats/pbo.ipynb #42adde14
 TIE = 1e-10 # Sharpe ratios per row that are nearer than this are equal
@@ -82,27 +84,32 @@ class Overfit:
     trials: int
     blocks: int
     rows: int # rows used: a multiple of the blocks
-    inside: np.ndarray = field(repr=False) # (splits,) Sharpe ratio per row of the chosen, in the half where it was chosen
+    # (splits,) Sharpe ratio per row of the chosen, in the half where it was chosen
+    inside: np.ndarray = field(repr=False)
     outside: np.ndarray = field(repr=False) # (splits,) the same in the other half
     typical: np.ndarray = field(repr=False) # (splits,) mean over all trials in the other half
     @property
     def gain(self) -> float: return float((self.outside - self.typical).mean()) # per row
     @property
     def figures(self) -> dict: # what a report keeps
-        return {k: getattr(self, k) for k in ('pbo', 'splits', 'blocks', 'trials', 'rows', 'loss_probability', 'slope', 'gain')}
+        return {k: getattr(self, k)
+                for k in ('pbo', 'splits', 'blocks', 'trials', 'rows', 'loss_probability', 'slope', 'gain')}
 
 # %% ../../nbs/34_stats/pbo.ipynb #867e0ac4
 def _check(returns, blocks, least):
     check_frame(returns, 'cscv')
-    if returns.shape[1] < 2: raise BadData(f'cscv: {returns.shape[1]} trial. Choosing needs at least 2: pass the returns of all trials.')
+    if returns.shape[1] < 2:
+        raise BadData(f'cscv: {returns.shape[1]} trial. Choosing needs at least 2: pass the returns of all trials.')
     if least < 2: raise BadParams(f'cscv: least={least}. A block needs at least 2 rows.')
     gone = returns.isna().to_numpy()
     if gone.any():
         i, j = np.argwhere(gone)[0]
-        raise BadData(f'cscv: trial {returns.columns[j]} has no return on {returns.index[i]:%Y-%m-%d} ({int(gone.any(1).sum())} rows of {len(returns)} are not complete). '
+        raise BadData(f'cscv: trial {returns.columns[j]} has no return on {returns.index[i]:%Y-%m-%d} '
+                      f'({int(gone.any(1).sum())} rows of {len(returns)} are not complete). '
                       'Use returns.dropna() to keep the rows that all trials share.')
     if len(returns) < blocks * least:
-        raise BadData(f'cscv: {len(returns)} rows, {blocks} blocks need {blocks * least} ({least} each). Use a longer history or fewer blocks.')
+        raise BadData(f'cscv: {len(returns)} rows, {blocks} blocks need {blocks * least} ({least} each). '
+                      'Use a longer history or fewer blocks.')
 
 # %% ../../nbs/34_stats/pbo.ipynb #104bce44
 def _moments(returns, blocks):
@@ -113,16 +120,19 @@ def _moments(returns, blocks):
     still = (q > 0) & (q - s * s / n <= 1e-12 * q)
     if (flat := still.sum(0) >= blocks // 2).any():
         j = int(np.argmax(flat))
-        raise BadData(f'cscv: trial {returns.columns[j]} returns the same number ({r[-1, -1, j]:g} at the end) row after row, so it has no Sharpe ratio. Leave it out.')
+        raise BadData(f'cscv: trial {returns.columns[j]} returns the same number ({r[-1, -1, j]:g} at the end) row '
+                      'after row, so it has no Sharpe ratio. Leave it out.')
     return s, q, n
 
 # %% ../../nbs/34_stats/pbo.ipynb #75fe92bd
 def cscv(
-    returns: pd.DataFrame, # (T, M) returns per row after costs, a column a trial, no NaN: every trial that was made, not the good ones
+    # (T, M) returns per row after costs, a column a trial, no NaN: every trial that was made, not the good ones
+    returns: pd.DataFrame,
     blocks: int = 16, # even; a block should be much longer than a position is held
     least: int = 10, # rows that a block needs
 ) -> Overfit:
-    "Probability of backtest overfitting; `BadData` on fewer than two trials, a gap, a short history, a trial that never varies"
+    """Probability of backtest overfitting;
+    `BadData` on fewer than two trials, a gap, a short history, a trial that never varies"""
     masks, h = halves(blocks), blocks // 2
     _check(returns, blocks, least)
     s, q, n = _moments(returns, blocks)
@@ -130,14 +140,17 @@ def cscv(
     _walk(masks, *(subset_sums(x) for x in (s[:h], s[h:], q[:h], q[h:])), n * h, out)
     inside, outside, rank, typical = out.T.copy()
     w, varies = rank / (returns.shape[1] + 1), np.ptp(inside) > TIE
-    return Overfit(float((rank <= (returns.shape[1] + 1) / 2).mean()), np.log(w / (1 - w)), float((outside < 0).mean()),
-                   float(np.polyfit(inside, outside, 1)[0]) if varies else np.nan, len(masks), returns.shape[1], blocks, n * blocks, inside, outside, typical)
+    return Overfit(float((rank <= (returns.shape[1] + 1) / 2).mean()), np.log(w / (1 - w)),
+                   float((outside < 0).mean()), float(np.polyfit(inside, outside, 1)[0]) if varies else np.nan,
+                   len(masks), returns.shape[1], blocks, n * blocks, inside, outside, typical)
 
 # %% ../../nbs/34_stats/pbo.ipynb #5a6e0dfa
 def overfit_sentence(
     o: Overfit,
 ) -> str:
     "What the splits say about the choice"
-    says = 'choosing was no better than luck' if o.pbo >= .4 else 'luck alone often does as well' if o.pbo > .2 else 'luck alone seldom does as well' if o.pbo > .1 else 'the choice held up'
-    return (f'Of {o.trials} trials, the best of one half of history was at or below the median of the other half in {o.pbo:.0%} of {o.splits:,} splits, '
+    says = ('choosing was no better than luck' if o.pbo >= .4 else 'luck alone often does as well' if o.pbo > .2
+            else 'luck alone seldom does as well' if o.pbo > .1 else 'the choice held up')
+    return (f'Of {o.trials} trials, the best of one half of history was at or below the median of the other half '
+            f'in {o.pbo:.0%} of {o.splits:,} splits, '
             f'and lost money in {o.loss_probability:.0%}: {says}.')

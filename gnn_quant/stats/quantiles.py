@@ -15,14 +15,18 @@ from ..data.target import forward_return
 def quantile_of(
     scores: pd.DataFrame, # (T, N) NaN where not scored
     quantiles: int = 5,
-) -> pd.DataFrame: # (T, N) 1 (lowest scores) to `quantiles` (highest); NaN where not scored, and on dates with fewer names than quantiles
+    # (T, N) 1 (lowest scores) to `quantiles` (highest); NaN where not scored, and on dates with fewer names than
+    # quantiles
+) -> pd.DataFrame:
     "The quantile of each score within its date"
-    if isinstance(quantiles, bool) or not isinstance(quantiles, (int, np.integer)) or quantiles < 2: raise BadParams(f'quantiles: {quantiles!r}. Use a whole number of at least 2.')
+    if isinstance(quantiles, bool) or not isinstance(quantiles, (int, np.integer)) or quantiles < 2:
+        raise BadParams(f'quantiles: {quantiles!r}. Use a whole number of at least 2.')
     s = check_frame(scores, 'scores').to_numpy(float)
     known, ranked = ~np.isnan(s), np.sort(s, axis=1)
     n = known.sum(axis=1)
     q = np.ones(s.shape)
-    for k in range(1, quantiles): q += s > np.take_along_axis(ranked, ((np.maximum(n, 1) - 1) * k // quantiles)[:, None], axis=1)
+    for k in range(1, quantiles):
+        q += s > np.take_along_axis(ranked, ((np.maximum(n, 1) - 1) * k // quantiles)[:, None], axis=1)
     return pd.DataFrame(np.where(known & (n >= quantiles)[:, None], q, np.nan), scores.index, scores.columns)
 
 # %% ../../nbs/34_stats/quantiles.ipynb #de72988e
@@ -32,7 +36,8 @@ def quantile_days(
     relative: bool = True, # less the date's mean
 ) -> pd.DataFrame: # (T, Q) mean return of each quantile on each date; NaN where it had no name with a return
     "Mean later return of each quantile, date by date"
-    if not (q.index.equals(y.index) and q.columns.equals(y.columns)): raise BadData('quantile_days: quantiles and returns have other rows or names. Build both from the same bars.')
+    if not (q.index.equals(y.index) and q.columns.equals(y.columns)):
+        raise BadData('quantile_days: quantiles and returns have other rows or names. Build both from the same bars.')
     r = y.where(q.notna())
     if relative: r = r.sub(r.mean(axis=1), axis=0)
     top = int(np.nanmax(q.to_numpy(), initial=1))
@@ -46,17 +51,25 @@ def quantile_table(
     quantiles: int = 5,
     delay: int = 1, # rows from the score to the first fill
     relative: bool = True, # less the date's mean
-) -> pd.DataFrame: # rows quantile 1 (lowest) to `quantiles`; columns '1', '5', ... mean return over that many rows, and turnover, the share of names new to the quantile each row
+    # rows quantile 1 (lowest) to `quantiles`; columns '1', '5', ... mean return over that many rows, and turnover,
+    # the share of names new to the quantile each row
+) -> pd.DataFrame:
     "Mean later return by quantile and horizon"
     q = quantile_of(scores, quantiles)
-    out = pd.DataFrame({str(h): quantile_days(q, _later(scores, bars, h, delay), relative).mean() for h in horizons}).reindex(range(1, quantiles + 1))
+    out = pd.DataFrame(
+        {str(h): quantile_days(q, _later(scores, bars, h, delay), relative).mean() for h in horizons}).reindex(
+            range(1, quantiles + 1))
     return out.assign(turnover=[quantile_turnover(q, k).mean() for k in out.index]).rename_axis('quantile')
 
 # %% ../../nbs/34_stats/quantiles.ipynb #4d136865
 def _later(scores, bars, horizon, delay):
     y = forward_return(bars, horizon, delay)
-    if missing := [c for c in scores.columns if c not in y.columns]: raise BadData(f'quantiles: {len(missing)} scored names have no prices, first {missing[0]}. Score what the bars hold.')
-    if len(gone := scores.index.difference(y.index)): raise BadData(f'quantiles: {len(gone)} scored rows have no prices, first {gone[0]:%Y-%m-%d}. Score what the bars hold.')
+    if missing := [c for c in scores.columns if c not in y.columns]:
+        raise BadData(f'quantiles: {len(missing)} scored names have no prices, first {missing[0]}. '
+                      'Score what the bars hold.')
+    if len(gone := scores.index.difference(y.index)):
+        raise BadData(f'quantiles: {len(gone)} scored rows have no prices, first {gone[0]:%Y-%m-%d}. '
+                      'Score what the bars hold.')
     return y.reindex(index=scores.index, columns=scores.columns)
 
 # %% ../../nbs/34_stats/quantiles.ipynb #52b4839c
@@ -80,14 +93,17 @@ def decay(
 ) -> pd.DataFrame: # one row a horizon; NaN where too few rows are known
     "Rank IC, spread and persistence by horizon"
     q = quantile_of(scores, quantiles)
-    return pd.DataFrame.from_dict({int(h): _decay(scores, q, _later(scores, bars, h, delay), h, quantiles) for h in horizons}, orient='index').rename_axis('horizon')
+    return pd.DataFrame.from_dict({int(h): _decay(scores, q, _later(scores, bars, h, delay), h, quantiles)
+                                   for h in horizons}, orient='index').rename_axis('horizon')
 
 # %% ../../nbs/34_stats/quantiles.ipynb #43deea55
 def _decay(scores, q, y, h, quantiles):
     ic, by = daily_ic(scores, y, 'rank'), quantile_days(q, y).reindex(columns=[1, quantiles])
     gap = by[quantiles] - by[1]
-    return dict(rank_ic=ic.mean(), ic_t=hac_t(ic, h), icir=icir(ic), spread=gap.mean(), spread_t=hac_t(gap, h), autocorrelation=rank_autocorrelation(scores, h).mean(),
-                top_turnover=quantile_turnover(q, quantiles, h).mean(), bottom_turnover=quantile_turnover(q, 1, h).mean(), rows=int(ic.notna().sum()))
+    return dict(rank_ic=ic.mean(), ic_t=hac_t(ic, h), icir=icir(ic), spread=gap.mean(), spread_t=hac_t(gap, h),
+                autocorrelation=rank_autocorrelation(scores, h).mean(),
+                top_turnover=quantile_turnover(q, quantiles, h).mean(),
+                bottom_turnover=quantile_turnover(q, 1, h).mean(), rows=int(ic.notna().sum()))
 
 # %% ../../nbs/34_stats/quantiles.ipynb #d6542d5d
 def rank_autocorrelation(
@@ -103,9 +119,11 @@ _names = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 
 
 def months(
     ic: pd.Series, # (T,) daily information coefficients; NaN days are left out
-) -> pd.DataFrame: # one row a year, columns Jan to Dec and `all`, the mean of the year's days; NaN in months without a day
+    # one row a year, columns Jan to Dec and `all`, the mean of the year's days; NaN in months without a day
+) -> pd.DataFrame:
     "Mean information coefficient by year and month"
     v = ic.dropna()
     if v.empty: raise BadData('months: no day has an information coefficient. Look at the scores and the labels.')
-    by = v.groupby([v.index.year, v.index.month]).mean().unstack().reindex(columns=range(1, 13)).set_axis(list(_names), axis=1)
+    by = v.groupby([v.index.year, v.index.month]).mean().unstack().reindex(columns=range(1, 13)).set_axis(
+        list(_names), axis=1)
     return by.assign(all=v.groupby(v.index.year).mean()).rename_axis('year', axis=0).rename_axis(None, axis=1)

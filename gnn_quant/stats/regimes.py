@@ -9,66 +9,89 @@ __all__ = ['level_regime', 'regimes', 'by_regime', 'regime_table']
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, check_frame
 from ..data.bars import returns
+from ..data.calendar import SESSIONS
 from .ic import hac_t, stationary_rows
+from .performance import mean_over_spread, sharpe, volatility, year_of
 
 # %% ../../nbs/34_stats/regimes.ipynb #88c94a16
 def level_regime(
     x: pd.Series, # (T,) a level known at each row's close; NaN = not known
     names: tuple = ('low', 'middling', 'high'), # from the lowest part up; their number is the number of parts
-    least: int = 252, # levels to be known before the first label
+    least: int = int(SESSIONS), # levels to be known before the first label
 ) -> pd.Series: # (T,) names, NaN before the first
     "Which part of the levels so far each level falls in"
-    if len(names) < 2 or least < len(names): raise BadParams(f'level_regime: {len(names)} names, least={least}. Give at least two names, and at least as many levels.')
+    if len(names) < 2 or least < len(names):
+        raise BadParams(f'level_regime: {len(names)} names, least={least}. '
+                        'Give at least two names, and at least as many levels.')
     so_far, known = x.expanding(least), x.notna()
     part = sum((x > so_far.quantile(k / len(names))).astype(int) for k in range(1, len(names)))
-    return pd.Series(np.where(known & (known.cumsum() >= least), np.array(names, dtype=object)[part], np.nan), x.index, name=x.name, dtype=object)
+    return pd.Series(np.where(known & (known.cumsum() >= least), np.array(names, dtype=object)[part], np.nan),
+                     x.index, name=x.name, dtype=object)
 
 # %% ../../nbs/34_stats/regimes.ipynb #a3b3ee55
 def regimes(
     benchmark: pd.Series, # (B,) price level on its own calendar; NaN and missing days carry the last level
-    bars: pd.DataFrame | None = None, # (T, F x N) bars, whose rows are then those of the labels; None = rows of the benchmark, and no dispersion
+    # (T, F x N) bars, whose rows are then those of the labels; None = rows of the benchmark, and no dispersion
+    bars: pd.DataFrame | None = None,
     window: int = 21, # rows of volatility and dispersion
     slow: int = 200, # rows of the trend
-    least: int = 252, # levels known before the first third is told
-) -> pd.DataFrame: # (T, kinds) labels known at each row's close, columns volatility, trend and dispersion; NaN = not known yet
+    least: int = int(SESSIONS), # levels known before the first third is told
+    # (T, kinds) labels known at each row's close, columns volatility, trend and dispersion; NaN = not known yet
+) -> pd.DataFrame:
     "What the market was like, as it was known then"
-    if not isinstance(benchmark, pd.Series): raise BadData(f'regimes: the benchmark is a {type(benchmark).__name__}. Pass a Series of price levels.')
-    px = check_frame(benchmark.dropna().to_frame('benchmark'), 'regimes: benchmark')['benchmark'].reindex((benchmark if bars is None else bars).index, method='ffill')
-    trend = pd.Series(np.where(px > px.rolling(slow).mean(), 'rising', 'falling'), px.index, dtype=object).where(px.rolling(slow).count() >= slow)
-    out = dict(volatility=level_regime(px.pct_change(fill_method=None).rolling(window).std(), ('calm', 'usual', 'stormy'), least), trend=trend)
-    if bars is not None: out['dispersion'] = level_regime(returns(bars).std(axis=1).rolling(window).mean(), ('alike', 'usual', 'apart'), least)
+    if not isinstance(benchmark, pd.Series):
+        raise BadData(f'regimes: the benchmark is a {type(benchmark).__name__}. Pass a Series of price levels.')
+    px = check_frame(benchmark.dropna().to_frame('benchmark'), 'regimes: benchmark')['benchmark'].reindex(
+        (benchmark if bars is None else bars).index, method='ffill')
+    trend = pd.Series(np.where(px > px.rolling(slow).mean(), 'rising', 'falling'), px.index, dtype=object).where(
+        px.rolling(slow).count() >= slow)
+    out = dict(volatility=level_regime(px.pct_change(fill_method=None).rolling(window).std(),
+                                       ('calm', 'usual', 'stormy'), least), trend=trend)
+    if bars is not None:
+        out['dispersion'] = level_regime(returns(bars).std(axis=1).rolling(window).mean(),
+                                         ('alike', 'usual', 'apart'), least)
     return pd.DataFrame(out)
 
 # %% ../../nbs/34_stats/regimes.ipynb #26d65721
 def by_regime(
     ret: pd.Series, # (T,) returns a row after costs, no NaN
     labels: pd.DataFrame, # (>=T, kinds) from `regimes`: known at each row's close, used for the row after
-    ic: pd.Series | None = None, # (T,) daily information coefficient of the same rows' scores: known only later, held against the row's own label
+    # (T,) daily information coefficient of the same rows' scores: known only later, held against the row's own
+    # label
+    ic: pd.Series | None = None,
     horizon: int = 1, # rows of the labels behind `ic`: lags of its t
     draws: int = 1000, block: float = 21, seed: int = 0,
-    periods: int = 252, # rows a year
-) -> pd.DataFrame: # one row a label: kind regime rows share annual_return (mean times periods) volatility sharpe lo hi, and rank_ic ic_t where `ic` is given
+    year: float | None = None, # rows a year; None = as the index says
+    # one row a label: kind regime rows share annual_return (mean times periods) volatility sharpe lo hi, and
+    # rank_ic ic_t where `ic` is given
+) -> pd.DataFrame:
     "Figures by what was known of the market before each row"
-    if ret.isna().any(): raise BadData(f'by_regime: {int(ret.isna().sum())} returns are not known. Cut the history to the rows with a position.')
-    if len(gone := ret.index.difference(labels.index)): raise BadData(f'by_regime: {len(gone)} rows have no labels, first {gone[0]:%Y-%m-%d}. Label the same bars.')
+    if ret.isna().any():
+        raise BadData(f'by_regime: {int(ret.isna().sum())} returns are not known. '
+                      'Cut the history to the rows with a position.')
+    if len(gone := ret.index.difference(labels.index)):
+        raise BadData(f'by_regime: {len(gone)} rows have no labels, first {gone[0]:%Y-%m-%d}. Label the same bars.')
     if block < 1 or draws < 1: raise BadParams(f'by_regime: draws={draws}, block={block}. Both must be at least 1.')
-    before = labels.shift(1).reindex(ret.index)
+    before, year = labels.shift(1).reindex(ret.index), year_of(ret, year)
     cells = [(k, name, before[k].eq(name).to_numpy()) for k in labels for name in _in_order(before[k])]
-    if not cells: raise BadData(f'by_regime: none of {len(ret)} rows has a label before it. Labels need about a year of prices first: load more.')
-    found = _resampled_sharpe(ret.to_numpy(float), [m for *_, m in cells], draws, block, seed) * np.sqrt(periods)
-    return pd.DataFrame([dict(kind=k, regime=name) | _figures(ret[m], d, m.mean(), block, periods) | _ic_of(ic, labels[k], name, horizon)
-                         for (k, name, m), d in zip(cells, found)])
+    if not cells:
+        raise BadData(f'by_regime: none of {len(ret)} rows has a label before it. '
+                      'Labels need about a year of prices first: load more.')
+    found = _resampled_sharpe(ret.to_numpy(float), [m for *_, m in cells], draws, block, seed) * year**.5
+    one = lambda k, name, m, d: _figures(ret[m], d, m.mean(), block, year) | _ic_of(ic, labels[k], name, horizon)
+    return pd.DataFrame([dict(kind=k, regime=name) | one(k, name, m, d) for (k, name, m), d in zip(cells, found)])
 
 # %% ../../nbs/34_stats/regimes.ipynb #353c5ad1
 _order = ('calm', 'alike', 'low', 'rising', 'usual', 'middling', 'falling', 'stormy', 'apart', 'high')
 
-def _in_order(labels): return sorted(labels.dropna().unique(), key=lambda v: (_order.index(v) if v in _order else len(_order), str(v)))
+def _in_order(labels):
+    return sorted(labels.dropna().unique(), key=lambda v: (_order.index(v) if v in _order else len(_order), str(v)))
 
-def _sharpe(r): return r.mean() / r.std() if len(r) > 1 and r.std() > 1e-12 else np.nan
-
-def _figures(r, draws, share, block, periods):
-    lo, hi = np.nanquantile(draws, [.025, .975]) if len(r) >= 5 * block and np.isfinite(draws).any() else (np.nan, np.nan)
-    return dict(rows=len(r), share=float(share), annual_return=float(r.mean() * periods), volatility=float(r.std() * periods**.5), sharpe=float(_sharpe(r) * periods**.5), lo=float(lo), hi=float(hi))
+def _figures(r, draws, share, block, year):
+    lo, hi = (np.nanquantile(draws, [.025, .975]) if len(r) >= 5 * block and np.isfinite(draws).any()
+              else (np.nan, np.nan))
+    return dict(rows=len(r), share=float(share), annual_return=float(r.mean() * year),
+                volatility=volatility(r, year), sharpe=sharpe(r, year), lo=float(lo), hi=float(hi))
 
 def _ic_of(ic, labels, name, horizon):
     if ic is None: return {}
@@ -84,14 +107,14 @@ def _resampled_sharpe(r, masks, draws, block, seed): # (labels, draws) a row, no
         n, s, s2 = (w @ np.column_stack([m * v for m in masks]) for v in (np.ones(len(r)), r, r * r))
         with np.errstate(invalid='ignore', divide='ignore'):
             sd = np.sqrt(np.maximum(s2 - s * s / n, 0) / (n - 1))
-            out.append(np.where(sd > 1e-12, s / n / sd, np.nan))
+            out.append(mean_over_spread(s / n, sd))
     return np.concatenate(out).T
 
 # %% ../../nbs/34_stats/regimes.ipynb #0f9f2f8f
 def regime_table(
     ret: pd.Series, # (T,) returns a row after costs, no NaN
     benchmark: pd.Series, # (B,) price level; the more of it before the returns, the sooner there are labels
-    periods: int = 252,
+    year: float | None = None, # rows a year; None = as the index says
     bars: pd.DataFrame | None = None, # (>=T, F x N) for the dispersion
     ic: pd.Series | None = None, # (T,) daily information coefficient
     horizon: int = 1, # rows of the labels behind `ic`
@@ -99,4 +122,5 @@ def regime_table(
 ) -> pd.DataFrame: # as `by_regime`
     "Figures by what was known of the market before each row"
     rows = ret.index.union(benchmark.index) if bars is None else bars.index
-    return by_regime(ret, regimes(benchmark.reindex(rows, method='ffill'), bars), ic, horizon, draws, seed=seed, periods=periods)
+    return by_regime(ret, regimes(benchmark.reindex(rows, method='ffill'), bars), ic, horizon, draws, seed=seed,
+                     year=year)

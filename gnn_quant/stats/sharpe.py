@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 from scipy.special import ndtr, ndtri
 from ..core import BadData, BadParams
+from .performance import is_flat, mean_over_spread
 
 # %% ../../nbs/34_stats/sharpe.ipynb #d568166a
 @dataclass(frozen=True)
@@ -31,11 +32,12 @@ def moments(
     v = np.asarray(r, float)
     if v.ndim != 1: raise BadData(f'moments: got {v.ndim} axes, wanted a series of returns. Pass one column.')
     v = v[~np.isnan(v)]
-    if np.isinf(v).any(): raise BadData(f'moments: {int(np.isinf(v).sum())} infinite returns. Unknown is NaN, never inf.')
-    if len(v) < 10 or v.std() <= 1e-9 * np.abs(v).max(): return Moments(len(v), *[float('nan')] * 5)
+    if np.isinf(v).any():
+        raise BadData(f'moments: {int(np.isinf(v).sum())} infinite returns. Unknown is NaN, never inf.')
+    if len(v) < 10 or is_flat(v.mean(), v.std()): return Moments(len(v), *[float('nan')] * 5)
     z = (v - v.mean()) / v.std()
     mean, sd = float(v.mean()), float(v.std(ddof=1))
-    return Moments(len(v), mean, sd, mean / sd, float((z**3).mean()), float((z**4).mean()))
+    return Moments(len(v), mean, sd, mean_over_spread(mean, sd), float((z**3).mean()), float((z**4).mean()))
 
 # %% ../../nbs/34_stats/sharpe.ipynb #63500ecb
 def sharpe_error(
@@ -59,7 +61,7 @@ def probabilistic_sharpe(
 # %% ../../nbs/34_stats/sharpe.ipynb #c204a106
 def horizon_factor(
     rho: np.ndarray, # (K,) autocorrelations of lags 1 to K; later ones count as zero
-    q: int = 252, # rows in the longer period
+    q: int, # rows in the longer period, such as those of a year
 ) -> float: # sqrt(q) without autocorrelation; NaN where no process has such autocorrelations
     "Factor from the Sharpe ratio of one row to that of `q` rows"
     rho = np.asarray(rho, float)[:q - 1]
@@ -84,7 +86,8 @@ def expected_best(
     sd: float, # spread of their per-row Sharpe ratios
 ) -> float: # per row; NaN where the spread is not known
     "Sharpe ratio that the best of many skill-less strategies is expected to show"
-    if not trials >= 1 or np.isinf(trials): raise BadParams(f'expected_best: trials={trials}. At least the one that is shown was tried.')
+    if not trials >= 1 or np.isinf(trials):
+        raise BadParams(f'expected_best: trials={trials}. At least the one that is shown was tried.')
     if sd < 0: raise BadParams(f'expected_best: sd={sd}. A spread is not negative.')
     g = np.euler_gamma
     z = (1 - g) * ndtri(1 - 1 / trials) + g * ndtri(1 - 1 / (trials * np.e)) if trials > 1 else 0.
@@ -128,7 +131,8 @@ def effective_trials(
     "Independent trials whose best would stand as high as the best of these; a trial that never moved is counted whole"
     x = np.asarray(returns, float)
     if x.ndim != 2 or not x.shape[1]: raise BadData('effective_trials: no trials. Pass one column of returns a trial.')
-    if np.isinf(x).any(): raise BadData(f'effective_trials: {int(np.isinf(x).sum())} infinite returns. Unknown is NaN, never inf.')
+    if np.isinf(x).any():
+        raise BadData(f'effective_trials: {int(np.isinf(x).sum())} infinite returns. Unknown is NaN, never inf.')
     n = np.maximum((~np.isnan(x)).sum(0), 1)
     x = np.nan_to_num(x - np.nansum(x, 0) / n)
     size = np.sqrt((x**2).sum(0))
@@ -147,5 +151,7 @@ def _mean_best(z, draws, seed):
 # %% ../../nbs/34_stats/sharpe.ipynb #adb53f05
 def _as_many(best, most):
     lo, hi = 0., np.log(most)
-    for _ in range(40): lo, hi = (mid, hi) if normal_best(np.exp(mid := (lo + hi) / 2)) < best else (lo, mid)
+    for _ in range(40):
+        mid = (lo + hi) / 2
+        lo, hi = (mid, hi) if normal_best(np.exp(mid)) < best else (lo, mid)
     return float(min(np.exp(hi), most)) if best > 1e-9 else 1.

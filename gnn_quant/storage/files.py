@@ -16,8 +16,9 @@ from ..core import BadData, StoreError, frame_hash
 
 # %% ../../nbs/02_storage/files.ipynb #70752b55
 def _trouble(e, path):
-    what = {errno.ENOSPC: 'no space left on the disk', errno.EDQUOT: 'the disk quota is used up', errno.EROFS: 'the disk is read-only',
-            errno.EACCES: 'no permission', errno.EPERM: 'no permission', errno.ENOENT: 'no such file', errno.ENOTDIR: 'a part of the path is a file'}
+    what = {errno.ENOSPC: 'no space left on the disk', errno.EDQUOT: 'the disk quota is used up',
+            errno.EROFS: 'the disk is read-only', errno.EACCES: 'no permission', errno.EPERM: 'no permission',
+            errno.ENOENT: 'no such file', errno.ENOTDIR: 'a part of the path is a file'}
     todo = {errno.ENOSPC: 'Free some space and do it again; what was there before is untouched.',
             errno.ENOENT: 'Check the path, or write the file first.', errno.ENOTDIR: 'Choose another folder.'}
     todo[errno.EDQUOT] = todo[errno.ENOSPC]
@@ -95,7 +96,8 @@ def plain(
     if isinstance(x, (list, tuple)): return [plain(v, f'{where}[{i}]') for i, v in enumerate(x)]
     if isinstance(x, (np.generic, np.ndarray)) and x.dtype.kind not in 'mM': return plain(x.tolist(), where)
     if x is None or x is pd.NaT or isinstance(x, float) and math.isnan(x): return None
-    if isinstance(x, float) and math.isinf(x): raise BadData(f'{where}: {x} is not a number to be kept. Unknown is NaN, never inf.')
+    if isinstance(x, float) and math.isinf(x):
+        raise BadData(f'{where}: {x} is not a number to be kept. Unknown is NaN, never inf.')
     if isinstance(x, (bool, int, float, str)): return x
     if isinstance(x, (date, datetime)): return x.isoformat()
     if isinstance(x, np.datetime64): return pd.Timestamp(x).isoformat()
@@ -114,7 +116,8 @@ def write_json(
     path: str | Path,
 ) -> str: # SHA-256 of the bytes
     "Replace a JSON file in one step; keys sorted, so equal objects give equal bytes"
-    return write_text(json.dumps(plain(obj, Path(path).name), indent=1, sort_keys=True, ensure_ascii=False) + '\n', path)
+    return write_text(json.dumps(plain(obj, Path(path).name), indent=1, sort_keys=True, ensure_ascii=False) + '\n',
+                      path)
 
 # %% ../../nbs/02_storage/files.ipynb #7aea2eaa
 def _bytes_of(path):
@@ -127,7 +130,9 @@ def read_json(
 ):
     "The object in a JSON file; `StoreError` when it is missing or not JSON"
     try: return json.loads(_bytes_of(path))
-    except ValueError as e: raise StoreError(f'store: {path}: not JSON ({e}). Restore it from a copy, or delete it and make it again.') from e
+    except ValueError as e:
+        raise StoreError(f'store: {path}: not JSON ({e}). '
+                             'Restore it from a copy, or delete it and make it again.') from e
 
 # %% ../../nbs/02_storage/files.ipynb #26b86e20
 def file_hash(
@@ -149,14 +154,17 @@ def one_nan(
 # %% ../../nbs/02_storage/files.ipynb #f8344018
 def _table(df, path):
     if not isinstance(df, pd.DataFrame): raise BadData(f'store: {path}: got {type(df).__name__}. Pass a DataFrame.')
-    if df.columns.has_duplicates: raise BadData(f'store: {path}: column {df.columns[df.columns.duplicated()][0]} appears twice. Keep one.')
+    if df.columns.has_duplicates:
+        raise BadData(f'store: {path}: column {df.columns[df.columns.duplicated()][0]} appears twice. Keep one.')
     df = one_nan(df)
     df.attrs = {}
     try: table = pa.Table.from_pandas(df)
-    except (pa.ArrowException, TypeError, ValueError) as e: raise BadData(f'store: {path}: Parquet cannot hold it ({e}). Give every column one type.') from e
+    except (pa.ArrowException, TypeError, ValueError) as e:
+        raise BadData(f'store: {path}: Parquet cannot hold it ({e}). Give every column one type.') from e
     back, want = table.to_pandas(), frame_hash(df)
     if frame_hash(back) != want or not back.columns.equals(df.columns) or back.index.names != df.index.names:
-        raise BadData(f'store: {path}: index or columns would come back changed. Use dates as rows and text as columns.')
+        raise BadData(f'store: {path}: index or columns would come back changed. '
+                      'Use dates as rows and text as columns.')
     return table.replace_schema_metadata(table.schema.metadata | {b'gnnq.hash': want.encode()}), want
 
 # %% ../../nbs/02_storage/files.ipynb #400c58b0
@@ -185,7 +193,8 @@ def read_frame(
     except StoreError: raise
     except Exception as e: raise StoreError(f'store: {path}: damaged ({str(e)[:80]}). {todo}') from e
     want = want_hash or (table.schema.metadata or {}).get(b'gnnq.hash', b'').decode()
-    if want and (got := frame_hash(df)) != want: raise StoreError(f'store: {path}: content {got[:12]}, wanted {want[:12]}. {todo}')
+    if want and (got := frame_hash(df)) != want:
+        raise StoreError(f'store: {path}: content {got[:12]}, wanted {want[:12]}. {todo}')
     return df
 
 # %% ../../nbs/02_storage/files.ipynb #6cc9c1d2
@@ -215,7 +224,8 @@ def _entries(home):
     path = home / 'manifest.json'
     if not path.is_file(): return []
     try: return [FrameVersion(name=home.name, **v) for v in read_json(path)['versions']]
-    except (TypeError, KeyError) as e: raise StoreError(f'store: {path}: not a manifest ({e}). Restore it from a copy.') from e
+    except (TypeError, KeyError) as e:
+        raise StoreError(f'store: {path}: not a manifest ({e}). Restore it from a copy.') from e
 
 # %% ../../nbs/02_storage/files.ipynb #ec557786
 @contextlib.contextmanager
@@ -248,14 +258,17 @@ def save(
         old = _entries(home)
         if not _whole(home / f'{h[:12]}.parquet', h): write_frame(df, home / f'{h[:12]}.parquet')
         if old and old[-1].hash == h: return old[-1]
-        new = FrameVersion(name, h, when, str(source), *df.shape, utc_now(), plain(notes or {}, f'store: {name}: notes'))
-        write_json(dict(versions=[{k: v for k, v in asdict(e).items() if k != 'name'} for e in [*old, new]]), home / 'manifest.json')
+        new = FrameVersion(name, h, when, str(source), *df.shape, utc_now(),
+                           plain(notes or {}, f'store: {name}: notes'))
+        write_json(dict(versions=[{k: v for k, v in asdict(e).items() if k != 'name'} for e in [*old, new]]),
+                   home / 'manifest.json')
     return new
 
 # %% ../../nbs/02_storage/files.ipynb #10c01007
 def _stamp(asof):
     try: t = pd.Timestamp(asof)
-    except (ValueError, TypeError) as e: raise BadData(f'store: asof={asof!r} is not a date. Pass one such as 2020-01-31.') from e
+    except (ValueError, TypeError) as e:
+        raise BadData(f'store: asof={asof!r} is not a date. Pass one such as 2020-01-31.') from e
     if t is pd.NaT: raise BadData('store: asof is empty. Pass the last date the content knows of.')
     return f'{t:%Y-%m-%d}' if t == t.normalize() and t.tz is None else t.isoformat()
 
@@ -270,15 +283,18 @@ def load(
     name: str,
     version: str | None = None, # at least 4 leading digits of a version's hash; None is the newest
 ) -> tuple[pd.DataFrame, FrameVersion]:
-    "A version of a named frame and its manifest entry; `StoreError` when there is none, or its content is not what was saved"
+    """A version of a named frame and its manifest entry;
+    `StoreError` when there is none, or its content is not what was saved"""
     home = _home(root, name)
     all_ = _entries(home)
     if not all_:
         near = difflib.get_close_matches(name, _names(root), n=3, cutoff=0)
-        raise StoreError(f"store: {name}: nothing saved under this name in {root}. There is: {', '.join(near) or 'nothing yet'}.")
+        raise StoreError(f"store: {name}: nothing saved under this name in {root}. "
+                         f"There is: {', '.join(near) or 'nothing yet'}.")
     hits = [e for e in all_ if version is None or len(version) >= 4 and e.hash.startswith(version)]
     if not hits or version is not None and len({e.hash for e in hits}) > 1:
-        raise StoreError(f"store: {name}: version {version} is {'ambiguous' if hits else 'unknown'}. There are: {', '.join(e.version for e in all_)}.")
+        raise StoreError(f"store: {name}: version {version} is {'ambiguous' if hits else 'unknown'}. "
+                         f"There are: {', '.join(e.version for e in all_)}.")
     return read_frame(home / f'{hits[-1].version}.parquet', hits[-1].hash), hits[-1]
 
 # %% ../../nbs/02_storage/files.ipynb #30c07393

@@ -38,7 +38,8 @@ START = Head(0, '0' * 64)
 def _canonical(d): return json.dumps(d, sort_keys=True, separators=(',', ':'), ensure_ascii=False, allow_nan=False)
 
 # %% ../../nbs/02_storage/journal.ipynb #97e80fbc
-def _digest(d): return hashlib.sha256(_canonical({k: d[k] for k in ('seq', 'time', 'kind', 'body', 'prev')}).encode()).hexdigest()
+def _digest(d):
+    return hashlib.sha256(_canonical({k: d[k] for k in ('seq', 'time', 'kind', 'body', 'prev')}).encode()).hexdigest()
 
 # %% ../../nbs/02_storage/journal.ipynb #ed0dd4bb
 def _lines(raw):
@@ -48,8 +49,12 @@ def _lines(raw):
 # %% ../../nbs/02_storage/journal.ipynb #f2e9cd05
 def _entry(line, at, who):
     try: e = JournalEntry(**json.loads(line))
-    except (ValueError, TypeError) as err: raise JournalBroken(f'{who}: line {at} was edited: it is not an entry any more. Restore the journal from a copy.') from err
-    if not isinstance(e.seq, int) or not isinstance(e.body, dict): raise JournalBroken(f'{who}: line {at} was edited: its number or body has another type. Restore the journal from a copy.')
+    except (ValueError, TypeError) as err:
+        raise JournalBroken(f'{who}: line {at} was edited: it is not an entry any more. '
+                            'Restore the journal from a copy.') from err
+    if not isinstance(e.seq, int) or not isinstance(e.body, dict):
+        raise JournalBroken(f'{who}: line {at} was edited: its number or body has another type. '
+                            'Restore the journal from a copy.')
     return e
 
 # %% ../../nbs/02_storage/journal.ipynb #752e418e
@@ -57,10 +62,15 @@ def _check_chain(entries, who):
     last, seqs = START, [e.seq for e in entries]
     for e in entries:
         want = last.seq + 1
-        if e.seq != want: raise JournalBroken(f'{who}: entry {want} {_misplaced(want, e.seq, seqs)}. Restore the journal from a copy.')
-        if _digest(asdict(e)) != e.hash: raise JournalBroken(f'{who}: entry {e.seq} was edited: its hash does not fit its content. Restore the journal from a copy.')
+        if e.seq != want:
+            raise JournalBroken(f'{who}: entry {want} {_misplaced(want, e.seq, seqs)}. '
+                                'Restore the journal from a copy.')
+        if _digest(asdict(e)) != e.hash:
+            raise JournalBroken(f'{who}: entry {e.seq} was edited: its hash does not fit its content. '
+                                'Restore the journal from a copy.')
         if e.prev != last.hash:
-            raise JournalBroken(f'{who}: entry {last.seq or 1} was edited or replaced: entry {e.seq} was chained to another. Restore the journal from a copy.')
+            raise JournalBroken(f'{who}: entry {last.seq or 1} was edited or replaced: '
+                                f'entry {e.seq} was chained to another. Restore the journal from a copy.')
         last = Head(e.seq, e.hash)
     return last
 
@@ -84,22 +94,28 @@ def head(
         d = read_json(f)
         return Head(int(d['seq']), str(d['hash']))
     except (StoreError, KeyError, TypeError, ValueError) as e:
-        raise JournalBroken(f'{f}: not a head file any more. Restore it from a copy of the same day as the journal.') from e
+        raise JournalBroken(f'{f}: not a head file any more. '
+                            'Restore it from a copy of the same day as the journal.') from e
 
 # %% ../../nbs/02_storage/journal.ipynb #81b1b2b4
 def _check_end(last, before, told, who): # `last` and `before`: heads of the whole file and of all but its last entry
     if told == last or told == before: return
     if told.seq > last.seq:
-        n, missing = told.seq - last.seq, f'entry {last.seq + 1}' if told.seq == last.seq + 1 else f'entries {last.seq + 1} to {told.seq}'
+        n, missing = (told.seq - last.seq, f'entry {last.seq + 1}' if told.seq == last.seq + 1
+                      else f'entries {last.seq + 1} to {told.seq}')
         raise JournalBroken(f'{who}: {missing} dropped from the end ({n} missing). Restore the journal from a copy.')
-    if told.seq in (last.seq, before.seq): raise JournalBroken(f'{who}: entry {told.seq} was edited or replaced: the head file knows another. Restore the journal from a copy.')
-    raise JournalBroken(f'{who}: entries {told.seq + 1} to {last.seq} are not known to the head file: it was removed or rolled back. Restore it from a copy.')
+    if told.seq in (last.seq, before.seq):
+        raise JournalBroken(f'{who}: entry {told.seq} was edited or replaced: the head file knows another. '
+                            'Restore the journal from a copy.')
+    raise JournalBroken(f'{who}: entries {told.seq + 1} to {last.seq} are not known to the head file: '
+                        'it was removed or rolled back. Restore it from a copy.')
 
 # %% ../../nbs/02_storage/journal.ipynb #eec89216
 @contextlib.contextmanager
 def _opened(path, flags, lock):
     try: fd = os.open(path, flags, 0o666)
-    except OSError as e: raise StoreError(f'journal: {path}: {e.strerror}. Make its folder writable, or choose another.') from e
+    except OSError as e:
+        raise StoreError(f'journal: {path}: {e.strerror}. Make its folder writable, or choose another.') from e
     try:
         fcntl.flock(fd, lock)
         yield fd
@@ -130,7 +146,8 @@ def read(
     before = Head(entries[-2].seq, entries[-2].hash) if len(entries) > 1 else START
     _check_end(last, before, told, path.name)
     if anchor and anchor not in (START, *(Head(e.seq, e.hash) for e in entries)):
-        raise JournalBroken(f'{path.name}: entry {anchor.seq} with hash {anchor.hash[:12]} is not in the chain: the journal was rewritten. Restore it from a copy.')
+        raise JournalBroken(f'{path.name}: entry {anchor.seq} with hash {anchor.hash[:12]} is not in the chain: '
+                            'the journal was rewritten. Restore it from a copy.')
     return [e for e in entries if kind is None or e.kind == kind]
 
 # %% ../../nbs/02_storage/journal.ipynb #4c0cb1ba
@@ -155,7 +172,9 @@ def _tail(fd):
 def _last(lines, who): # the heads of the file and of all but its last entry, from the last two lines
     es = [_entry(line, 'at the end', who) for line in lines]
     for e in es:
-        if _digest(asdict(e)) != e.hash: raise JournalBroken(f'{who}: entry {e.seq} was edited: its hash does not fit its content. Restore the journal from a copy.')
+        if _digest(asdict(e)) != e.hash:
+            raise JournalBroken(f'{who}: entry {e.seq} was edited: its hash does not fit its content. '
+                                'Restore the journal from a copy.')
     if not es: return START, START
     return Head(es[-1].seq, es[-1].hash), Head(es[-1].seq - 1, es[-1].prev)
 
@@ -177,7 +196,9 @@ def _write_line(fd, line, end):
         os.fsync(fd)
     except OSError as e:
         try: os.ftruncate(fd, end)
-        except OSError: raise StoreError(f'journal: {e.strerror} in the middle of an entry. Whether it is in is not known: read the journal before adding it again.') from e
+        except OSError:
+            raise StoreError(f'journal: {e.strerror} in the middle of an entry. '
+                             'Whether it is in is not known: read the journal before adding it again.') from e
         raise
 
 # %% ../../nbs/02_storage/journal.ipynb #18a83a21
@@ -187,9 +208,11 @@ def append(
     body: dict, # anything `storage.files.plain` accepts; NaN becomes null
     clock: Callable[[], str] = utc_now, # tests and replays pass their own
 ) -> JournalEntry: # as it stands in the file
-    "Add one entry and force it to disk; `JournalBroken` when the journal's end does not hold, `StoreError` when the disk refuses"
+    """Add one entry and force it to disk;
+    `JournalBroken` when the journal's end does not hold, `StoreError` when the disk refuses"""
     path = Path(path)
-    if not isinstance(kind, str) or not kind: raise BadData(f'{path.name}: kind={kind!r}. Name the sort of fact in a word.')
+    if not isinstance(kind, str) or not kind:
+        raise BadData(f'{path.name}: kind={kind!r}. Name the sort of fact in a word.')
     if not isinstance(body, dict): raise BadData(f'{path.name}: body is a {type(body).__name__}. Pass a dict.')
     body = plain(body, f'{path.name}: {kind}')
     with _opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, fcntl.LOCK_EX) as fd:
@@ -198,7 +221,9 @@ def append(
             fields = dict(seq=last.seq + 1, time=clock(), kind=kind, body=body, prev=last.hash)
             entry = JournalEntry(**fields, hash=_digest(fields))
             _write_line(fd, _canonical(asdict(entry)).encode() + b'\n', end)
-        except OSError as e: raise StoreError(f'journal: {path}: {e.strerror}. The entry is not in. Free some space or make the folder writable, and add it again.') from e
+        except OSError as e:
+            raise StoreError(f'journal: {path}: {e.strerror}. The entry is not in. '
+                             'Free some space or make the folder writable, and add it again.') from e
         _move_head(path, entry)
     return entry
 
@@ -216,4 +241,5 @@ def _mend(fd, path):
 def _move_head(path, entry):
     try: write_json(dict(seq=entry.seq, hash=entry.hash), _head_file(path))
     except GnnQuantError as e:
-        raise StoreError(f'journal: {path}: entry {entry.seq} is in, but its head file could not be written ({e}). Do not add it again; the next append mends the head.') from e
+        raise StoreError(f'journal: {path}: entry {entry.seq} is in, but its head file could not be written ({e}). '
+                         'Do not add it again; the next append mends the head.') from e

@@ -47,11 +47,13 @@ def make_cpcv(
     y: Target | tuple, # labels; of several horizons the longest decides
     groups: int = 6, # consecutive blocks the rows are cut into
     held: int = 2, # groups held out at a time
-    embargo: int | None = None, # rows left out after a test block on top of the purge; None = the span, or the look-back where it is longer
+    # rows left out after a test block on top of the purge; None = the span, or the look-back where it is longer
+    embargo: int | None = None,
     lookback: int | tuple | None = None, # rows before its own that a row's inputs are computed from; None = not told
     valid: float = .2, # share of the rows left for learning, the newest, that chooses
 ) -> Splits:
-    "`LookAhead` on an embargo shorter than the look-back, `BadData` on rows with holes or where too few are left to learn from"
+    """`LookAhead` on an embargo shorter than the look-back,
+    `BadData` on rows with holes or where too few are left to learn from"""
     span, back = span_of(y), () if lookback is None else lookback
     if not 0 < valid < 1: raise BadParams(f'cpcv: valid={valid}. Use a share between 0 and 1.')
     _check_consecutive(index, y)
@@ -70,7 +72,8 @@ def _check_consecutive(index, y):
     at = frame.index.get_indexer(index)
     if (np.diff(at) != 1).any():
         i = int(np.argmax(np.diff(at) != 1))
-        raise BadData(f'cpcv: {at[i + 1] - at[i] - 1} rows of the target are missing after {index[i]:%Y-%m-%d}. Give consecutive rows: the purge is counted in them.')
+        raise BadData(f'cpcv: {at[i + 1] - at[i] - 1} rows of the target are missing after {index[i]:%Y-%m-%d}. '
+                      'Give consecutive rows: the purge is counted in them.')
 
 # %% ../../nbs/40_training/cpcv.ipynb #1affe854
 def _held_out(s, index, blocks, span, share):
@@ -79,7 +82,8 @@ def _held_out(s, index, blocks, span, share):
     n = max(int(round(share * len(at))), 1)
     early = s.train[at < at[-n] - span]
     if not len(early):
-        raise BadData(f'cpcv: of {len(at)} rows left beside the groups {groups}, none is {span} rows before the {n} that choose. Use fewer groups, more rows, or a smaller valid.')
+        raise BadData(f'cpcv: of {len(at)} rows left beside the groups {groups}, none is {span} rows before the '
+                      f'{n} that choose. Use fewer groups, more rows, or a smaller valid.')
     return HeldOut(early, s.test, s.train[-n:], groups)
 
 # %% ../../nbs/40_training/cpcv.ipynb #522c6c9a
@@ -101,13 +105,16 @@ def check_splits(
     for i, f in enumerate(splits.folds):
         check_gap(index, f.train, f.valid, span, f'split {i}: train and valid')
         learned, test = (np.sort(index.get_indexer(rows)) for rows in (f.train.append(f.valid), f.test))
-        if learned.min() < 0 or test.min() < 0: raise BadData(f'split {i}: not all of its rows are in the features. Make the splits from rows of the features.')
+        if learned.min() < 0 or test.min() < 0:
+            raise BadData(f'split {i}: not all of its rows are in the features. '
+                          'Make the splits from rows of the features.')
         at = np.searchsorted(test, learned)
         ahead = np.where(at < len(test), test[np.minimum(at, len(test) - 1)] - learned, span + 1)
         after = np.where(at > 0, learned - test[np.maximum(at - 1, 0)], span + splits.embargo + 1)
         for rows, least, where in ((ahead, span, 'before'), (after, span + splits.embargo, 'after')):
             if rows.min() <= least:
-                raise LookAhead(f'split {i}: learns from {index[learned[rows.argmin()]]:%Y-%m-%d}, {rows.min()} rows {where} a test row, and needs more than {least}. '
+                raise LookAhead(f'split {i}: learns from {index[learned[rows.argmin()]]:%Y-%m-%d}, '
+                                f'{rows.min()} rows {where} a test row, and needs more than {least}. '
                                 'Make the splits with make_cpcv and this target.')
 
 # %% ../../nbs/40_training/cpcv.ipynb #aa8a6ce6

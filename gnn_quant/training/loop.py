@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from ..core import BadData, BadParams, CheckpointMismatch, StoreError
-from .task import (Scaler, as_scores, check_gap, check_inputs, check_rows, check_universe, events_name, feature_array,
-                                   features_of, input_names, label_ranks, rank_ic, scorable, symbols_of)
+from .task import (Scaler, as_scores, check_gap, check_inputs, check_rows, check_universe,
+                                     events_name, feature_array, features_of, input_names, label_ranks, rank_ic,
+                                     scorable, symbols_of)
 from ..storage.files import write_bytes
 
 # %% ../../nbs/40_training/loop.ipynb #74678ce8
@@ -24,7 +25,8 @@ def steady(
     seed: int, # non-negative
 ):
     "A torch that repeats itself, restored afterwards"
-    if not 0 <= int(seed) < 2**32: raise BadParams(f'seed: {seed} is outside 0 .. 2**32-1. Pass a non-negative integer.')
+    if not 0 <= int(seed) < 2**32:
+        raise BadParams(f'seed: {seed} is outside 0 .. 2**32-1. Pass a non-negative integer.')
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
@@ -57,7 +59,8 @@ def load_checkpoint(
     path = Path(path)
     if not path.is_file(): return None
     digest, _, body = path.read_bytes().partition(b'\n')
-    if hashlib.sha256(body).hexdigest().encode() != digest: raise StoreError(f'checkpoint: {path}: damaged. Delete it; training begins again.')
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise StoreError(f'checkpoint: {path}: damaged. Delete it; training begins again.')
     kept = torch.load(io.BytesIO(body), weights_only=True)
     check_meta(kept['meta'], meta, path)
     return kept['state']
@@ -70,13 +73,17 @@ def check_meta(
 ) -> None:
     "`CheckpointMismatch` naming every difference"
     say = lambda d, k: d.get(k, 'absent')
-    odd = [f'{k} was {say(there, k)}, is {say(here, k)}' for k in sorted({*there, *here}) if say(there, k) != say(here, k)]
-    if odd: raise CheckpointMismatch(f"checkpoint: {path}: {'; '.join(odd)}. Use another folder, or delete it to begin again.")
+    odd = [f'{k} was {say(there, k)}, is {say(here, k)}' for k in sorted({*there, *here})
+           if say(there, k) != say(here, k)]
+    if odd:
+        raise CheckpointMismatch(f"checkpoint: {path}: {'; '.join(odd)}. "
+                                 "Use another folder, or delete it to begin again.")
 
 # %% ../../nbs/40_training/loop.ipynb #135313a9
 @dataclass(frozen=True)
 class Schedule:
-    "How long and how fast to train; the defaults are conventions that keep a walk-forward short, not the outcome of a search"
+    """How long and how fast to train;
+    the defaults are conventions that keep a walk-forward short, not the outcome of a search"""
     epochs: int = 5
     patience: int = 2 # epochs without a better validation verdict before stopping
     lr: float = 3e-3
@@ -92,8 +99,10 @@ class Schedule:
         for k in ('epochs', 'patience', 'lr', 'clip', 'batch_rows', 'accumulate'):
             if not getattr(self, k) > 0: raise BadParams(f'Schedule: {k}={getattr(self, k)}. Use a positive number.')
         if self.warmup < 0: raise BadParams(f'Schedule: warmup={self.warmup}. Use 0 or more steps.')
-        for k, known in dict(decay=('constant', 'cosine'), precision=('float32', 'bf16'), device=('cpu', 'cuda')).items():
-            if getattr(self, k) not in known: raise BadParams(f"Schedule: {k}={getattr(self, k)!r}. Use {' or '.join(map(repr, known))}.")
+        for k, known in (
+                dict(decay=('constant', 'cosine'), precision=('float32', 'bf16'), device=('cpu', 'cuda')).items()):
+            if getattr(self, k) not in known:
+                raise BadParams(f"Schedule: {k}={getattr(self, k)!r}. Use {' or '.join(map(repr, known))}.")
 
 # %% ../../nbs/40_training/loop.ipynb #059a62eb
 def as_schedule(
@@ -131,7 +140,8 @@ def carried(
     elif isinstance(x, tuple) and hasattr(x, '_fields'): out = type(x)(*map(go, x))
     elif isinstance(x, (tuple, list)): out = type(x)(map(go, x))
     elif isinstance(x, dict): out = {k: go(v) for k, v in x.items()}
-    elif is_dataclass(x) and not isinstance(x, type): out = replace(x, **{f.name: go(getattr(x, f.name)) for f in fields(x) if f.init})
+    elif is_dataclass(x) and not isinstance(x, type):
+        out = replace(x, **{f.name: go(getattr(x, f.name)) for f in fields(x) if f.init})
     else: out = x
     seen[id(x)] = x, out
     return out
@@ -143,7 +153,8 @@ def placed(
     how: Schedule,
 ):
     "The network at its device and precision; its inputs and outputs stay on the processor in 32 bits"
-    if how.device == 'cuda' and not torch.cuda.is_available(): raise BadParams("Schedule: device='cuda', but torch sees no GPU here. Use device='cpu'.")
+    if how.device == 'cuda' and not torch.cuda.is_available():
+        raise BadParams("Schedule: device='cuda', but torch sees no GPU here. Use device='cpu'.")
     if (how.device, how.precision) == ('cpu', 'float32'):
         yield net
         return
@@ -151,7 +162,8 @@ def placed(
     there, back = lambda v: v.to(how.device), lambda v: v.to('cpu', torch.float32) if v.is_floating_point() else v.cpu()
     plain = net.to(how.device).forward
     def forward(*a, **k):
-        with torch.autocast(how.device, torch.bfloat16, enabled=how.precision == 'bf16' and net.training): out = plain(*carried(a, there), **carried(k, there))
+        with torch.autocast(how.device, torch.bfloat16, enabled=how.precision == 'bf16' and net.training):
+            out = plain(*carried(a, there), **carried(k, there))
         return carried(out, back)
     net.forward = forward
     try: yield net
@@ -169,7 +181,8 @@ def check_finite(
     "`BadData` naming epoch and rows unless the value is a number"
     if math.isfinite(value): return value
     some = ', '.join(map(str, np.sort(rows)[:5])) + (f' and {len(rows) - 5} more' if len(rows) > 5 else '')
-    raise BadData(f'training: epoch {epoch}, rows at positions {some}: {what} is {value}. Look for infinities in the features and labels of these rows, or lower lr.')
+    raise BadData(f'training: epoch {epoch}, rows at positions {some}: {what} is {value}. '
+                  'Look for infinities in the features and labels of these rows, or lower lr.')
 
 # %% ../../nbs/40_training/loop.ipynb #aab72935
 def _step(net, opt, loss_of, rows, how, part_rows, epoch=1):
@@ -181,7 +194,8 @@ def _step(net, opt, loss_of, rows, how, part_rows, epoch=1):
         loss = losses.sum() / len(rows)
         total += check_finite(float(loss.detach()), 'the loss', epoch, part[wrong] if wrong.any() else part)
         loss.backward()
-    norm = check_finite(float(torch.nn.utils.clip_grad_norm_(net.parameters(), how.clip)), 'the norm of the gradient', epoch, rows)
+    norm = check_finite(float(torch.nn.utils.clip_grad_norm_(net.parameters(), how.clip)),
+                        'the norm of the gradient', epoch, rows)
     opt.step()
     return total, norm
 
@@ -228,7 +242,8 @@ class Training:
     def state(self) -> dict:
         "For a checkpoint"
         cuda = torch.cuda.get_rng_state_all() if any(p.is_cuda for p in self.net.parameters()) else []
-        return pack(self.net, self.opt, cuda=cuda, best=self.best, wait=self.wait, history=self.history, order=self.order, taken=self.taken)
+        return pack(self.net, self.opt, cuda=cuda, best=self.best, wait=self.wait, history=self.history,
+                    order=self.order, taken=self.taken)
     def load(self,
         state: dict, # from `state`
     ) -> None:
@@ -247,7 +262,8 @@ class Training:
         first, steps = len(self.history) * len(batches), len(batches) * self.how.epochs
         for i in range(len(self.taken), len(batches)):
             for g in self.opt.param_groups: g['lr'] = lr_at(self.how, first + i, steps)
-            self.taken.append(list(_step(self.net, self.opt, loss_of, batches[i], self.how, self.part, len(self.history) + 1)))
+            self.taken.append(list(_step(self.net, self.opt, loss_of, batches[i], self.how, self.part,
+                                         len(self.history) + 1)))
             after_step()
         loss, norm = np.average(self.taken, weights=[len(b) for b in batches], axis=0).tolist()
         self.order, self.taken = None, []
@@ -257,11 +273,13 @@ class Training:
         score: float, # verdict on it; higher is better
     ) -> None:
         "Close an epoch: write it down, keep the weights if they are the best so far"
-        self.history.append([len(self.history) + 1, loss, check_finite(score, 'the verdict on the validation rows', len(self.history) + 1, self.rows), norm, lr])
+        self.history.append([len(self.history) + 1, loss, check_finite(
+            score, 'the verdict on the validation rows', len(self.history) + 1, self.rows), norm, lr])
         better = self.best is None or score > self.best['score']
         self.wait = 0 if better else self.wait + 1
         if better: self.best = dict(score=score, net=copied_weights(self.net))
-    def table(self) -> pd.DataFrame: return pd.DataFrame(self.history, columns=['epoch', 'train_loss', 'valid_ic', 'grad_norm', 'lr'])
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(self.history, columns=['epoch', 'train_loss', 'valid_ic', 'grad_norm', 'lr'])
 
 # %% ../../nbs/40_training/loop.ipynb #96c5c8c8
 SAVE_SECONDS = 60.
@@ -290,7 +308,8 @@ def fit_network(
     part_rows: int = 10**9, # most dates that are in memory at once
     checkpoint: str | Path | None = None, # file to keep and to resume from
     meta: dict | None = None, # what the checkpoint belongs to
-    progress: bool | Callable = False, # True: a bar on the terminal; a function: is given the history so far after each epoch
+    # True: a bar on the terminal; a function: is given the history so far after each epoch
+    progress: bool | Callable = False,
 ) -> pd.DataFrame: # one row an epoch: epoch, train_loss, valid_ic, grad_norm (before clipping), lr
     "Train with early stopping; call it inside `steady`. `BadData` when a loss, gradient or verdict is not a number"
     if not len(rows): raise BadData('training: no row to learn from. Every training row needs two known labels.')

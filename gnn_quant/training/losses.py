@@ -93,7 +93,8 @@ def nll_loss(
 ) -> torch.Tensor: # (B,) mean over the known labels of a row; 0 with fewer than two
     "Gaussian negative log-likelihood of each row, less its constant"
     v, gap = log_variance(score[..., 1]), torch.where(mask, score[..., 0] - label, 0.)
-    return enough(mask) * torch.where(mask, v + gap.square() * torch.exp(-v), 0.).sum(1) / (2 * mask.sum(1).clamp(min=1))
+    return (enough(mask) * torch.where(mask, v + gap.square() * torch.exp(-v), 0.).sum(1)
+            / (2 * mask.sum(1).clamp(min=1)))
 
 # %% ../../nbs/40_training/losses.ipynb #0d59d15f
 LOSSES = dict(ic=ic_loss, mse=mse_loss, pairwise=pairwise_loss, nll=nll_loss)
@@ -112,12 +113,17 @@ def as_targets(
     "Targets as a tuple; `BadData` unless all have the same symbols and no horizon comes twice"
     ys = (y,) if isinstance(y, Target) else tuple(y) if isinstance(y, (tuple, list)) else ()
     odd = [type(t).__name__ for t in ys if not isinstance(t, Target)]
-    if odd or not ys: raise BadData(f"target: got {odd[0] if odd else type(y).__name__}. Pass a Target, or a tuple with one Target a horizon.")
+    if odd or not ys:
+        raise BadData(f"target: got {odd[0] if odd else type(y).__name__}. "
+                      "Pass a Target, or a tuple with one Target a horizon.")
     for t in ys[1:]:
         if list(t.frame.columns) != list(ys[0].frame.columns):
-            raise BadData(f'target: horizons {ys[0].horizon} and {t.horizon} have different symbols. Make all of them from the same bars.')
+            raise BadData(f'target: horizons {ys[0].horizon} and {t.horizon} have different symbols. '
+                          'Make all of them from the same bars.')
     twice = [t.horizon for i, t in enumerate(ys) if any((t.horizon, t.delay) == (o.horizon, o.delay) for o in ys[:i])]
-    if twice: raise BadData(f'target: horizon {twice[0]} comes twice. Give each horizon once, and its importance as a weight.')
+    if twice:
+        raise BadData(f'target: horizon {twice[0]} comes twice. '
+                      'Give each horizon once, and its importance as a weight.')
     return ys
 
 # %% ../../nbs/40_training/losses.ipynb #30b909a0
@@ -135,10 +141,12 @@ def horizon_loss(
     weights: tuple = (), # one positive number a horizon; () = all the same
 ) -> torch.Tensor: # (B,) 0 where no horizon has two labels
     "Weighted mean of the losses of all horizons"
-    if len(label) == 1: return LOSSES[loss](score if outputs_of(loss) > 1 else score.squeeze(-1), label[0], ~label[0].isnan())
+    if len(label) == 1:
+        return LOSSES[loss](score if outputs_of(loss) > 1 else score.squeeze(-1), label[0], ~label[0].isnan())
     w = score.new_tensor(weights or [1.] * len(label))
     told = torch.stack([enough(~l.isnan()) for l in label]) * w[:, None]
-    parts = [LOSSES[loss](s if outputs_of(loss) > 1 else s.squeeze(-1), l, ~l.isnan()) for s, l in zip(score.split(outputs_of(loss), -1), label)]
+    parts = [LOSSES[loss](s if outputs_of(loss) > 1 else s.squeeze(-1), l, ~l.isnan())
+             for s, l in zip(score.split(outputs_of(loss), -1), label)]
     return (torch.stack(parts) * told).sum(0) / told.sum(0).clamp(min=1e-12)
 
 # %% ../../nbs/40_training/losses.ipynb #160e5718
@@ -148,4 +156,5 @@ def check_loss_weights(
 ) -> None:
     "`BadParams` unless there is one positive weight a horizon"
     if len(weights) not in (0, targets) or not all(w > 0 for w in weights):
-        raise BadParams(f'horizon_weights={weights} for {targets} targets. Give one positive number each, or () for equal weights.')
+        raise BadParams(f'horizon_weights={weights} for {targets} targets. '
+                        'Give one positive number each, or () for equal weights.')

@@ -57,7 +57,8 @@ def _in_processes(tasks, inputs, jobs, threads, done):
 
 def _in_this_process(tasks, inputs, done):
     x, events, y, folds = inputs
-    for make, name, seed, i, *homes in tasks: done((name, seed, i), fit_fold(make(seed), x, events, y, folds[i], i, seed, *homes))
+    for make, name, seed, i, *homes in tasks:
+        done((name, seed, i), fit_fold(make(seed), x, events, y, folds[i], i, seed, *homes))
 
 # %% ../../nbs/40_training/many.ipynb #7afc02f0
 def run_models(
@@ -73,7 +74,8 @@ def run_models(
     jobs: int = 1, # processes; 0 as for `processes`
     threads: int = 1, # of torch, in each process
 ) -> dict: # name -> SeedRuns
-    "Every fold of every model and seed by a fresh model; `LookAhead` before anything is trained when a fold would use labels of the future"
+    """Every fold of every model and seed by a fresh model;
+    `LookAhead` before anything is trained when a fold would use labels of the future"""
     check_folds(folds, x.index, span_of(y))
     plan = {m: seeds_that_differ(make, list(seeds[m])) for m, make in makers.items()}
     under = lambda home, s: Path(home) / f'seed{s}' if home is not None else None

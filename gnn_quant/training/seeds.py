@@ -58,11 +58,16 @@ def run_seeds(
     told = [make_model(s).params for s in (seeds[0], seeds[0] + 1)]
     ran = seeds if told[0] != told[1] else seeds[:1]
     home = lambda s: Path(checkpoint_dir) / f'seed{s}' if checkpoint_dir is not None else None
-    say = lambda s: (lambda line: progress(f'seed {s}: {line}' if len(ran) > 1 else line)) if callable(progress) else False
+    def say(s):
+        if not callable(progress): return False
+        return lambda line: progress(f'seed {s}: {line}' if len(ran) > 1 else line)
+
     one = lambda s: run_walk_forward(make_model, x, events, y, folds, s, home(s), say(s), tensorboard_dir)
     done = in_order(one, ran, jobs, 'seeds', progress)
     history = pd.concat([w.history.assign(seed=s) for s, w in zip(ran, done)], ignore_index=True)
-    return SeedRuns(dict(zip(ran, (w.scores for w in done))), history[['model', 'seed', *(c for c in history if c not in ('model', 'seed'))]], told[0] != told[1])
+    first = ['model', 'seed']
+    history = history[first + [c for c in history if c not in first]]
+    return SeedRuns(dict(zip(ran, (w.scores for w in done))), history, told[0] != told[1])
 
 # %% ../../nbs/40_training/seeds.ipynb #4bd57ec9
 def seed_ics(
@@ -70,7 +75,9 @@ def seed_ics(
     y: Target | tuple, # the first target is judged
 ) -> pd.Series: # mean rank IC of each seed
     "The verdict on each seed"
-    return pd.Series({s: rank_ic(f, as_targets(y)[0].frame).mean() for s, f in runs.scores.items()}, name='rank_ic').rename_axis('seed')
+    return (pd.Series(
+        {s: rank_ic(f, as_targets(y)[0].frame).mean() for s, f in runs.scores.items()}, name='rank_ic').rename_axis(
+            'seed'))
 
 # %% ../../nbs/40_training/seeds.ipynb #90f69d81
 HOUSE_SEEDS = 5
@@ -84,8 +91,10 @@ def seed_table(
     rows = {}
     for name, r in runs.items():
         ic = seed_ics(r, y)
-        rows[name] = dict(rank_ic=ic.mean(), spread=ic.std(ddof=1) if len(ic) > 1 else np.nan, lowest=ic.min(), highest=ic.max(),
-                          ensemble=rank_ic(r.mean, as_targets(y)[0].frame).mean() if len(ic) > 1 else np.nan, seeds=len(ic), note=seeds_note(len(ic), r.random))
+        rows[name] = dict(rank_ic=ic.mean(), spread=ic.std(ddof=1) if len(ic) > 1 else np.nan, lowest=ic.min(),
+                          highest=ic.max(),
+                          ensemble=rank_ic(r.mean, as_targets(y)[0].frame).mean() if len(ic) > 1 else np.nan,
+                          seeds=len(ic), note=seeds_note(len(ic), r.random))
     return pd.DataFrame.from_dict(rows, orient='index')
 
 # %% ../../nbs/40_training/seeds.ipynb #ff6ec633
@@ -104,4 +113,5 @@ def seeds_words(
     "What the scores of a run are"
     n = len(seeds)
     if n == 1: return f'1 (seed {seeds[0]}): one draw, another seed may rank the names otherwise'
-    return f"{n} ({', '.join(map(str, seeds))}): scores are the mean of their rankings" + ('' if n >= HOUSE_SEEDS else f', fewer than the {HOUSE_SEEDS} of the house')
+    return (f"{n} ({', '.join(map(str, seeds))}): scores are the mean of their rankings"
+            + ('' if n >= HOUSE_SEEDS else f', fewer than the {HOUSE_SEEDS} of the house'))

@@ -13,13 +13,15 @@ import numpy as np, pandas as pd
 from ..core import BadData, LookAhead, frame_hash
 from ..features.cross_section import to_array
 from ..data.target import Target, relative_to_peers
+from ..stats.ic import daily_ic
 from .losses import as_targets, span_of
 
 # %% ../../nbs/40_training/task.ipynb #13d13911
 def label_ranks(
     x: pd.DataFrame, # (T, F x N) features
     y: Target, # labels
-) -> pd.DataFrame: # (T, N) rows of `x`; NaN where the return is not known, no feature is, or fewer than two names are left
+    # (T, N) rows of `x`; NaN where the return is not known, no feature is, or fewer than two names are left
+) -> pd.DataFrame:
     "What every model learns: ranks of the returns of the names that can be scored"
     raw = y.frame.reindex(index=x.index)
     return relative_to_peers(raw.where(scorable(x).to_numpy()), 'rank')
@@ -68,13 +70,8 @@ def rank_ic(
     scores: pd.DataFrame, # (T, N) NaN where not scored
     y: pd.DataFrame, # (>=T, N) forward returns; rows are looked up by date
 ) -> pd.Series: # (T,) one number a row; NaN where fewer than two names have both, or all scores are equal
-    "Spearman correlation of scores and labels within each row"
-    y = y.reindex(index=scores.index, columns=scores.columns)
-    both = scores.notna() & y.notna()
-    a, b = (f.where(both).rank(axis=1) for f in (scores, y))
-    a, b = a.sub(a.mean(axis=1), axis=0), b.sub(b.mean(axis=1), axis=0)
-    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return ((a * b).sum(axis=1) / size.where(size > 0)).rename('rank_ic')
+    "Spearman correlation of scores and labels within each row: `stats.ic.daily_ic`"
+    return daily_ic(scores, y.reindex(columns=scores.columns), 'rank')
 
 # %% ../../nbs/40_training/task.ipynb #7b4a421f
 @dataclass(frozen=True)
@@ -108,7 +105,8 @@ def check_gap(
     "Raise `LookAhead` unless every label of `before` is known before `after` begins"
     gap = int(index.get_indexer(after[:1])[0] - index.get_indexer(before[-1:])[0]) - 1
     if gap < span:
-        raise LookAhead(f'{who}: {gap} rows between {before[-1]:%Y-%m-%d} and {after[0]:%Y-%m-%d}, but a label needs {span} rows to be known. '
+        raise LookAhead(f'{who}: {gap} rows between {before[-1]:%Y-%m-%d} and {after[0]:%Y-%m-%d}, '
+                        f'but a label needs {span} rows to be known. '
                         f'Leave {span} rows out.')
     return gap
 
@@ -125,14 +123,16 @@ def check_inputs(
     for who, rows in (('train', train), ('valid', valid)):
         check_rows(x, rows, who)
         if not x.loc[rows].notna().any(axis=None):
-            raise BadData(f'{who}: no feature is known in its {len(rows)} rows. Begin later, or use features with a shorter memory.')
+            raise BadData(f'{who}: no feature is known in its {len(rows)} rows. '
+                          'Begin later, or use features with a shorter memory.')
     for t in as_targets(y): _check_labels(symbols_of(x), t, dict(train=train, valid=valid))
     check_gap(x.index, train, valid, span_of(y))
 
 # %% ../../nbs/40_training/task.ipynb #d9098e86
 def _check_labels(symbols, y, blocks):
     if list(y.frame.columns) != symbols:
-        raise BadData(f"target: its symbols are not the features' ({len(y.frame.columns)} and {len(symbols)}). Build both from the same bars.")
+        raise BadData(f"target: its symbols are not the features' ({len(y.frame.columns)} and {len(symbols)}). "
+                      "Build both from the same bars.")
     for who, rows in blocks.items():
         if not (y.frame.reindex(rows).notna().sum(axis=1) >= 2).any():
             raise BadData(f'{who}: no row has two known labels, and a cross-section needs two. '
@@ -147,8 +147,11 @@ def check_rows(
     "Raise `BadData` unless `rows` are sorted, unique rows of `x`"
     if len(rows) == 0: raise BadData(f'{who}: no rows. Give at least one.')
     gone = rows.difference(x.index)
-    if len(gone): raise BadData(f'{who}: {len(gone)} rows are not in the features, first {gone[0]:%Y-%m-%d}. Ask for rows of the features.')
-    if not rows.is_monotonic_increasing or rows.has_duplicates: raise BadData(f'{who}: rows are not sorted and unique. Use .sort_values().unique().')
+    if len(gone):
+        raise BadData(f'{who}: {len(gone)} rows are not in the features, first {gone[0]:%Y-%m-%d}. '
+                      'Ask for rows of the features.')
+    if not rows.is_monotonic_increasing or rows.has_duplicates:
+        raise BadData(f'{who}: rows are not sorted and unique. Use .sort_values().unique().')
 
 # %% ../../nbs/40_training/task.ipynb #01da0b6b
 def check_universe(
@@ -157,12 +160,13 @@ def check_universe(
 ) -> None:
     "Raise `BadData` unless graph and features have the same symbols in the same order"
     if not isinstance(x, pd.DataFrame) or x.columns.nlevels != 2:
-        raise BadData('features: columns are not (feature, symbol). Build them with features.build_features.')
+        raise BadData('features: columns are not (feature, symbol). Build them with features.registry.make_features.')
     if events is None: return
     a, b = list(events.symbols), symbols_of(x)
     if a != b:
         odd = [s for s in a + b if (s in a) != (s in b)]
-        raise BadData(f"events: {len(a)} symbols, features: {len(b)}; {'only in one: ' + odd[0] if odd else 'in another order'}. Build both from the same bars.")
+        raise BadData(f"events: {len(a)} symbols, features: {len(b)}; "
+                      f"{'only in one: ' + odd[0] if odd else 'in another order'}. Build both from the same bars.")
 
 # %% ../../nbs/40_training/task.ipynb #cf3deb2e
 def input_names(
@@ -176,8 +180,10 @@ def input_names(
     block = lambda r: f'{r[0]:%Y-%m-%d}..{r[-1]:%Y-%m-%d} ({len(r)} rows)'
     names, symbols = features_of(x), symbols_of(x)
     label = lambda t: f'span {t.span} {frame_hash(t.frame.loc[train.union(valid)])[:8]}'
-    return dict(universe=f'{len(symbols)} symbols {_digest(symbols)}', features=f'{len(names)} features {frame_hash(x.loc[:valid[-1]])[:8]}',
-                events=events_name(events, valid[-1]), target=', '.join(map(label, as_targets(y))), train=block(train), valid=block(valid))
+    return dict(universe=f'{len(symbols)} symbols {_digest(symbols)}',
+                features=f'{len(names)} features {frame_hash(x.loc[:valid[-1]])[:8]}',
+                events=events_name(events, valid[-1]), target=', '.join(map(label, as_targets(y))),
+                train=block(train), valid=block(valid))
 
 # %% ../../nbs/40_training/task.ipynb #47eaa2b4
 def events_name(
@@ -191,5 +197,6 @@ def events_name(
 def _digest(parts):
     h = hashlib.sha256()
     for p in parts:
-        h.update(p.encode() + b'\x1f' if isinstance(p, str) else str(np.shape(p)).encode() + np.ascontiguousarray(p).tobytes())
+        h.update(p.encode() + b'\x1f' if isinstance(p, str)
+                 else str(np.shape(p)).encode() + np.ascontiguousarray(p).tobytes())
     return h.hexdigest()[:8]

@@ -33,15 +33,19 @@ class Fold:
             if len(getattr(self, k)) == 0: raise BadData(f'fold: no {k} rows. Every block needs at least one.')
         for a, b in (('train', 'valid'), ('valid', 'test')):
             if getattr(self, a)[-1] >= getattr(self, b)[0]:
-                raise LookAhead(f'fold: {a} ends {getattr(self, a)[-1]:%Y-%m-%d}, {b} begins {getattr(self, b)[0]:%Y-%m-%d}. '
+                raise LookAhead(f'fold: {a} ends {getattr(self, a)[-1]:%Y-%m-%d}, '
+                                f'{b} begins {getattr(self, b)[0]:%Y-%m-%d}. '
                                 'Keep train, valid, test in the order of time.')
 
 # %% ../../nbs/40_training/walk_forward.ipynb #e2d69a4d
 def embargo_rows(
-    *lookbacks: int, # rows before its own that each kind of input is computed from: a feature's memory, a correlation window
+    # rows before its own that each kind of input is computed from: a feature's memory, a correlation window
+    *lookbacks: int,
 ) -> int: # rows to leave out on top of the purge
     "Rows between two blocks that share no bar, beyond those of the label"
-    if not lookbacks or min(lookbacks) < 0: raise BadParams(f"embargo: lookback={lookbacks[0] if lookbacks else 'none'}. Say how many rows before its own an input is computed from, 0 or more.")
+    if not lookbacks or min(lookbacks) < 0:
+        raise BadParams(f"embargo: lookback={lookbacks[0] if lookbacks else 'none'}. "
+                        "Say how many rows before its own an input is computed from, 0 or more.")
     return max(lookbacks)
 
 # %% ../../nbs/40_training/walk_forward.ipynb #02cfe225
@@ -53,13 +57,17 @@ def gap_rows(
 ) -> int: # rows in each gap of a fold
     "`LookAhead` when the purge is shorter than the label"
     purge = span if purge is None else purge
-    if purge < span: raise LookAhead(f'folds: purge={purge}, but a label needs {span} rows to be known. Use purge={span} or more, or None.')
+    if purge < span:
+        raise LookAhead(f'folds: purge={purge}, but a label needs {span} rows to be known. '
+                        f'Use purge={span} or more, or None.')
     if embargo == 'auto': embargo = embargo_rows(*_several(lookback))
-    if isinstance(embargo, str) or embargo < 0: raise BadParams(f"folds: embargo={embargo!r}. Use 0 or more rows, or 'auto' with a lookback.")
+    if isinstance(embargo, str) or embargo < 0:
+        raise BadParams(f"folds: embargo={embargo!r}. Use 0 or more rows, or 'auto' with a lookback.")
     return purge + embargo
 
 # %% ../../nbs/40_training/walk_forward.ipynb #f8f1bc4b
-def _several(lookback): return () if lookback is None else tuple(lookback) if isinstance(lookback, Iterable) else (lookback,)
+def _several(lookback):
+    return () if lookback is None else tuple(lookback) if isinstance(lookback, Iterable) else (lookback,)
 
 # %% ../../nbs/40_training/walk_forward.ipynb #1b80cdca
 def make_folds(
@@ -77,15 +85,18 @@ def make_folds(
     gap = gap_rows(span, purge, embargo, lookback)
     first = train_rows + gap + valid_rows + gap
     if len(index) <= first:
-        raise BadData(f'folds: {len(index)} rows, one fold needs {first + 1} ({train_rows} train + {gap} + {valid_rows} valid + {gap} + 1 test). '
+        raise BadData(f'folds: {len(index)} rows, one fold needs {first + 1} ({train_rows} train + {gap} + '
+                      f'{valid_rows} valid + {gap} + 1 test). '
                       'Load more rows or shorten a block.')
-    return [_fold(index, test, gap, train_rows, valid_rows, test_rows, expanding) for test in range(first, len(index), test_rows)]
+    return [_fold(index, test, gap, train_rows, valid_rows, test_rows, expanding)
+            for test in range(first, len(index), test_rows)]
 
 # %% ../../nbs/40_training/walk_forward.ipynb #9f2937a1
 def _fold(index, test, gap, train_rows, valid_rows, test_rows, expanding):
     valid = test - gap - valid_rows
     end = valid - gap
-    return Fold(index[0 if expanding else end - train_rows:end], index[valid:valid + valid_rows], index[test:test + test_rows])
+    return Fold(index[0 if expanding else end - train_rows:end], index[valid:valid + valid_rows],
+                index[test:test + test_rows])
 
 # %% ../../nbs/40_training/walk_forward.ipynb #4df68f95
 def fold_table(
@@ -95,7 +106,8 @@ def fold_table(
 ) -> pd.DataFrame: # one row a fold and block: first, last, rows, labels known (NaT = after the last row)
     "First and last row of each block, and the row at whose close its last label is known"
     at = lambda rows: index.get_indexer(rows[-1:])[0] + span
-    one = lambda rows: dict(first=rows[0], last=rows[-1], rows=len(rows), labels_known=index[at(rows)] if at(rows) < len(index) else pd.NaT)
+    one = lambda rows: dict(first=rows[0], last=rows[-1], rows=len(rows),
+                            labels_known=index[at(rows)] if at(rows) < len(index) else pd.NaT)
     blocks = {(i, k): one(getattr(f, k)) for i, f in enumerate(folds) for k in ('train', 'valid', 'test')}
     return pd.DataFrame.from_dict(blocks, orient='index').rename_axis(['fold', 'block'])
 
@@ -136,8 +148,11 @@ def purged_splits(
     need = embargo_rows(*_several(lookback))
     embargo = need if embargo == 'auto' else embargo
     if embargo < need:
-        raise LookAhead(f'splits: embargo={embargo}, but inputs look back {need} rows, and training follows the test. Use embargo={need} or more, or \'auto\'.')
-    if not 1 <= tests < groups <= len(index): raise BadParams(f'splits: {tests} of {groups} groups of {len(index)} rows. Test at least one group and fewer than all.')
+        raise LookAhead(f'splits: embargo={embargo}, but inputs look back {need} rows, '
+                        f'and training follows the test. Use embargo={need} or more, or \'auto\'.')
+    if not 1 <= tests < groups <= len(index):
+        raise BadParams(f'splits: {tests} of {groups} groups of {len(index)} rows. '
+                        'Test at least one group and fewer than all.')
     edges = np.linspace(0, len(index), groups + 1).astype(int)
     blocks = list(zip(edges[:-1], edges[1:]))
     return [_split(index, chosen, span, span + embargo) for chosen in itertools.combinations(blocks, tests)]
@@ -147,20 +162,25 @@ def _split(index, blocks, before, after):
     at = np.arange(len(index))
     test = np.logical_or.reduce([(at >= a) & (at < b) for a, b in blocks])
     near = np.logical_or.reduce([(at >= a - before) & (at < b + after) for a, b in blocks])
-    if near.all(): raise BadData(f'splits: no row is left to learn from beside {before} rows before and {after} after each test block. Use fewer groups, or more rows.')
+    if near.all():
+        raise BadData(f'splits: no row is left to learn from beside {before} rows before and {after} after each '
+                      'test block. Use fewer groups, or more rows.')
     return Split(index[~near], index[test])
 
 # %% ../../nbs/40_training/walk_forward.ipynb #10382267
 @functools.cache
 def code_name() -> str: # 8 hex digits
-    "The name of the code that scores come from: the sources of data, features, graph, kernels, models and training. Edited code does not take up old folds"
+    """The name of the code that scores come from:
+    the sources of data, features, graph, kernels, models and training. Edited code does not take up old folds"""
     home = Path(gnn_quant.__file__).parent
-    sources = sorted(p for part in ('data', 'features', 'graph', 'kernels', 'models', 'training') for p in (home / part).rglob('*.py'))
+    sources = sorted(p for part in ('data', 'features', 'graph', 'kernels', 'models', 'training')
+                     for p in (home / part).rglob('*.py'))
     return hashlib.sha256(b'\x1e'.join(p.read_bytes() for p in sources)).hexdigest()[:8]
 
 # %% ../../nbs/40_training/walk_forward.ipynb #e2a1bad7
 def _tested(x, events, test):
-    return dict(test=f'{test[0]}..{test[-1]} ({len(test)} rows)', features=frame_hash(x.loc[:test[-1]])[:16], events=events_name(events, test[-1]))
+    return dict(test=f'{test[0]}..{test[-1]} ({len(test)} rows)', features=frame_hash(x.loc[:test[-1]])[:16],
+                events=events_name(events, test[-1]))
 
 def _fields(events): return '' if events is None else ', '.join(events.fields)
 
@@ -171,7 +191,8 @@ def _finished(home, meta, tested):
     check_meta(kept['meta'], meta, home)
     if kept['tested'] != tested: return None
     history = pd.DataFrame(kept['history']['data'], columns=kept['history']['columns'])
-    return read_frame(home / 'scores.parquet', kept['scores']), history.astype({k: float for k in history if k != 'epoch'})
+    return (read_frame(home / 'scores.parquet', kept['scores']),
+            history.astype({k: float for k in history if k != 'epoch'}))
 
 # %% ../../nbs/40_training/walk_forward.ipynb #8527bbc7
 def run_fold(
@@ -181,19 +202,23 @@ def run_fold(
     y: Target | tuple,
     fold: Fold,
     home: Path | None = None, # folder of this fold
-    progress: bool | Callable = False, # True: a bar over epochs; a function: is given the history so far after each epoch
+    # True: a bar over epochs; a function: is given the history so far after each epoch
+    progress: bool | Callable = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # scores of the test rows, history of the training
     "Fit on train, stop by valid, score test; or read what an earlier run has finished"
     if home is not None:
-        meta = json.loads(json.dumps(model.params | input_names(x, events, y, fold.train, fold.valid) | dict(code=code_name(), fields=_fields(events))))
+        meta = json.loads(json.dumps(model.params | input_names(x, events, y, fold.train, fold.valid)
+                                     | dict(code=code_name(), fields=_fields(events))))
         tested = _tested(x, events, fold.test)
         done = _finished(home, meta, tested)
         if done: return done
-    model.fit(x, events, y, fold.train, fold.valid, checkpoint=home / 'train.pt' if home is not None else None, progress=progress)
+    model.fit(x, events, y, fold.train, fold.valid, checkpoint=home / 'train.pt' if home is not None else None,
+              progress=progress)
     scores = model.predict(x, events, fold.test)
     if home is not None:
         h = write_frame(scores, home / 'scores.parquet')
-        write_json(dict(meta=meta, tested=tested, scores=h, history=model.history.to_dict('split', index=False)), home / 'fold.json')
+        write_json(dict(meta=meta, tested=tested, scores=h, history=model.history.to_dict('split', index=False)),
+                   home / 'fold.json')
     return scores, model.history
 
 # %% ../../nbs/40_training/walk_forward.ipynb #1e9ec7b7
@@ -253,7 +278,8 @@ def fit_fold(
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # scores of the test rows; history with columns model and fold
     "One fold of a walk-forward by one model"
     home = Path(checkpoint_dir) / model.name / f'{fold.test[0]:%Y%m%dT%H%M%S}' if checkpoint_dir is not None else None
-    board = Board(Path(tensorboard_dir) / model.name / f'seed{seed}' / f'fold{i:02d}') if tensorboard_dir is not None else False
+    board = (Board(Path(tensorboard_dir) / model.name / f'seed{seed}' / f'fold{i:02d}')
+             if tensorboard_dir is not None else False)
     scores, h = run_fold(model, x, events, y, fold, home, board)
     if board:
         board(h)

@@ -7,7 +7,8 @@ import numpy as np
 
 from gnn_quant.storage.files import write_json
 
-SHOWN = ('numpy', 'pandas', 'pyarrow', 'numba', 'torch', 'torch-geometric', 'vectorbt', 'lightgbm', 'scikit-learn', 'papermill')
+SHOWN = ('numpy', 'pandas', 'pyarrow', 'numba', 'torch', 'torch-geometric', 'vectorbt', 'lightgbm', 'scikit-learn',
+         'papermill')
 
 
 def seconds(fn, repeats=7):
@@ -31,7 +32,8 @@ def in_turns(repeats, *fns, warm=1):
 
 
 def ratio(case, n, ours_fn, peer_fn=None, unit='s', work=None, repeats=7):
-    "A row: medians of both sides run in turns. With `work`, rates (work/s, more is better); without, seconds. A ratio above 1 means ours is better"
+    """A row: medians of both sides run in turns. With `work`, rates (work/s, more is better); without, seconds.
+    A ratio above 1 means ours is better"""
     t = [float(np.median(x)) for x in in_turns(repeats, *([ours_fn] + ([peer_fn] if peer_fn else [])))]
     value = [work / x for x in t] if work else t
     best = None if not peer_fn else round(value[0] / value[1] if work else value[1] / value[0], 3)
@@ -42,9 +44,12 @@ def machine():
     "What the numbers were measured on"
     cpu = ''
     if Path('/proc/cpuinfo').is_file():
-        cpu = next((x.split(':')[1].strip() for x in Path('/proc/cpuinfo').read_text().splitlines() if x.startswith('model name')), '')
-    out = dict(cpu=cpu or platform.processor(), cores=os.cpu_count(), system=platform.platform(), python=platform.python_version())
-    if 'torch' in sys.modules and sys.modules['torch'].cuda.is_available(): out['gpu'] = sys.modules['torch'].cuda.get_device_name(0)
+        cpu = next((x.split(':')[1].strip() for x in Path('/proc/cpuinfo').read_text().splitlines()
+                    if x.startswith('model name')), '')
+    out = dict(cpu=cpu or platform.processor(), cores=os.cpu_count(), system=platform.platform(),
+               python=platform.python_version())
+    if 'torch' in sys.modules and sys.modules['torch'].cuda.is_available():
+        out['gpu'] = sys.modules['torch'].cuda.get_device_name(0)
     return out
 
 
@@ -61,7 +66,8 @@ def _version(name):
 
 
 def _commit():
-    try: return subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError): return None
 
 
@@ -78,9 +84,11 @@ def table(name, rows, note='', folder=None):
     cells = [heads] + [[_text(r.get(h)) for h in heads] for r in rows]
     wide = [max(len(c[i]) for c in cells) for i in range(len(heads))]
     print(f'\n{name}' + (f': {note}' if note else ''))
-    for c in cells: print('  ' + '  '.join(x.ljust(w) if i == 0 else x.rjust(w) for i, (x, w) in enumerate(zip(c, wide))))
-    path = Path(folder or os.environ.get('GNNQ_REPORTS_DIR') or Path(__file__).parents[2] / 'reports') / ('' if folder else 'bench') / f'{name}.json'
+    for c in cells:
+        print('  ' + '  '.join(x.ljust(w) if i == 0 else x.rjust(w) for i, (x, w) in enumerate(zip(c, wide))))
+    path = (Path(folder or os.environ.get('GNNQ_REPORTS_DIR') or Path(__file__).parents[2] / 'reports')
+            / ('' if folder else 'bench') / f'{name}.json')
     versions = {k: v for k in SHOWN if (v := _version(k))}
-    write_json(dict(table=name, note=note, rows=rows, machine=machine(), threads=threads(), versions=versions, commit=_commit(),
-                    measured=time.strftime('%Y-%m-%d', time.gmtime())), path)
+    write_json(dict(table=name, note=note, rows=rows, machine=machine(), threads=threads(), versions=versions,
+                    commit=_commit(), measured=time.strftime('%Y-%m-%d', time.gmtime())), path)
     return path

@@ -9,7 +9,9 @@ from gnn_quant.runs.folders import write_manifest
 bin = Path(sys.executable).parent
 
 
-def call(*args, cwd=None): return lambda: subprocess.run(args, cwd=cwd, stdout=subprocess.DEVNULL, check=True, env={k: v for k, v in os.environ.items() if not k.startswith('GNNQ_')})
+def call(*args, cwd=None):
+    return lambda: subprocess.run(args, cwd=cwd, stdout=subprocess.DEVNULL, check=True,
+                                  env={k: v for k, v in os.environ.items() if not k.startswith('GNNQ_')})
 
 
 with tempfile.TemporaryDirectory() as d:
@@ -20,5 +22,6 @@ with tempfile.TemporaryDirectory() as d:
     python, papermill = call(sys.executable, '-c', 'pass'), call(bin / 'papermill', '--help')
     rows = [ratio('gnnq --help / python -c pass', 1, call(bin / 'gnnq', '--help'), python),
             ratio('gnnq --help / papermill --help', 1, call(bin / 'gnnq', '--help'), papermill),
-            ratio('gnnq runs (100 of them) / papermill --help', 100, call(bin / 'gnnq', 'runs', '--limit', '0', cwd=d), papermill)]
+            ratio('gnnq runs (100 of them) / papermill --help', 100,
+                  call(bin / 'gnnq', 'runs', '--limit', '0', cwd=d), papermill)]
 table('cli', rows, 'seconds until the answer is there; python -c pass is the floor')

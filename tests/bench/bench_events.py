@@ -1,4 +1,5 @@
-"Events from bars: our correlation graph beside pandas rolling(60).corr() with a top-10 pick, one live bar, and the other builders. Run: python tests/bench/bench_events.py"
+"""Events from bars: our correlation graph beside pandas rolling(60).corr() with a top-10 pick, one live bar,
+and the other builders. Run: python tests/bench/bench_events.py"""
 import os
 for name in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ.setdefault(name, '1')
 
@@ -19,9 +20,11 @@ def real_bars(rows=5_000):
     "The S&P 500 closes of the data folder, or None with a word why not"
     folder = Path(os.environ.get('GNNQ_BENCH_DATA') or Path(__file__).parents[3] / 'shared/data')
     path = folder / 'sp500_daily/prices.parquet'
-    if not path.is_file(): return print(f'no {path.name} under {folder.name}: simulated bars instead; set GNNQ_BENCH_DATA')
+    if not path.is_file():
+        return print(f'no {path.name} under {folder.name}: simulated bars instead; set GNNQ_BENCH_DATA')
     x = pd.read_parquet(path)
-    day, sym, close = (next(c for c in x if c.lower() in names) for names in (('date',), ('symbol', 'ticker'), ('adj_close', 'adj close', 'close')))
+    day, sym, close = (next(c for c in x if c.lower() in names)
+                       for names in (('date',), ('symbol', 'ticker'), ('adj_close', 'adj close', 'close')))
     wide = x.pivot(index=day, columns=sym, values=close).sort_index()
     return pd.concat({'Close': wide.set_axis(pd.DatetimeIndex(wide.index), axis=0).iloc[-rows:]}, axis=1)
 
@@ -44,7 +47,8 @@ def ours(bars): return correlation_events(bars, window=WINDOW, top=TOP, every=1)
 
 
 def check(bars, gap=1e-7):
-    "Share of (date, symbol) lists in which both sides name the same neighbours, where the last in and the first out differ by more than rounding"
+    """Share of (date, symbol) lists in which both sides name the same neighbours,
+    where the last in and the first out differ by more than rounding"""
     e, (names, top, kept, size) = ours(bars), pandas_edges(bars)
     n, t = len(names), instants(bars.index)[WINDOW:]
     mine = np.zeros((len(t), n, n), dtype=bool)
@@ -57,7 +61,8 @@ def check(bars, gap=1e-7):
 
 
 def once(f):
-    "Result, seconds on the clock, and seconds of this process's one thread, which neighbours on the machine do not stretch"
+    """Result, seconds on the clock, and seconds of this process's one thread,
+    which neighbours on the machine do not stretch"""
     start, cpu = time.perf_counter(), time.process_time()
     out = f()
     return out, time.perf_counter() - start, time.process_time() - cpu
@@ -69,7 +74,9 @@ def cells(bars): return (len(bars) - WINDOW) * bars['Close'].shape[1] ** 2
 def peak_mb():
     "Largest resident size of this process since it was started, where the system tells"
     status = Path('/proc/self/status')
-    return next((int(x.split()[1]) // 1024 for x in status.read_text().splitlines() if x.startswith('VmHWM')), None) if status.is_file() else None
+    return (next(
+        (int(x.split()[1]) // 1024 for x in status.read_text().splitlines() if x.startswith('VmHWM')), None)
+            if status.is_file() else None)
 
 
 def cpu_ms(f, repeats):
@@ -78,16 +85,19 @@ def cpu_ms(f, repeats):
 
 
 def rate(case, n, bars, threads=1):
-    "A row in matrix cells (dates x symbols x symbols) a second: of the CPU on one thread, on the clock on more; with the events and the peak memory"
+    """A row in matrix cells (dates x symbols x symbols) a second: of the CPU on one thread, on the clock on more;
+    with the events and the peak memory"""
     numba.config.NUMBA_NUM_THREADS = threads
     e, clock, cpu = once(lambda: ours(bars))
-    return dict(case=f'{case}, {threads} thread' + 's' * (threads > 1), n=n, ours=cells(bars) / (cpu if threads == 1 else clock), unit='cells/s', threads=threads,
+    return dict(case=f'{case}, {threads} thread' + 's' * (threads > 1), n=n,
+                ours=cells(bars) / (cpu if threads == 1 else clock), unit='cells/s', threads=threads,
                 cpu_s=round(cpu, 3), clock_s=round(clock, 3), events=len(e), peak_mb=peak_mb())
 
 
 def alone(n, threads=1):
     "One growth row in a process of its own, so that the peak is that of this size"
-    done = subprocess.run([sys.executable, __file__, '--size', str(n), '--threads', str(threads)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, __file__, '--size', str(n), '--threads', str(threads)],
+                          capture_output=True, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -115,7 +125,8 @@ def one_bar(n):
     r, w, names = np.random.default_rng(0).normal(0, .01, (WINDOW, n)), window_weights(WINDOW), np.arange(n)
     took = []
     for _ in range(300): took.append(once(lambda: strongest(weighted_corr(r, w), TOP, names, 0.))[2])
-    return [dict(case=f'one bar, {what}', n=n, ours=float(np.quantile(took[10:], q)) * 1e3, unit='ms') for what, q in (('median', .5), ('p99', .99))]
+    return [dict(case=f'one bar, {what}', n=n, ours=float(np.quantile(took[10:], q)) * 1e3, unit='ms')
+            for what, q in (('median', .5), ('p99', .99))]
 
 
 def others(sizes):
@@ -123,11 +134,13 @@ def others(sizes):
     rows = []
     for n in sizes:
         f = np.random.default_rng(0).normal(size=(WINDOW + 5, 5))
-        r = (f @ np.random.default_rng(1).normal(size=(5, n)) + 2 * np.random.default_rng(2).normal(size=(len(f), n))) * .005
+        r = (f @ np.random.default_rng(1).normal(size=(5, n))
+             + 2 * np.random.default_rng(2).normal(size=(len(f), n))) * .005
         w, names = window_weights(WINDOW), np.arange(n)
         c = weighted_corr(r[5:], w)
         cases = {'partial matrix': lambda: partial_corr(r[5:], 0.), 'lead-lag matrices, 5 lags': lambda: lead_lag(r, w)}
-        cases |= {f'filter {k}': (lambda k=k: keep_edges(c, names, k, TOP, .5 if k == 'threshold' else 0., 200)) for k in ('top', 'threshold', 'mst', 'tmfg')}
+        cases |= {f'filter {k}': (lambda k=k: keep_edges(c, names, k, TOP, .5 if k == 'threshold' else 0., 200))
+                  for k in ('top', 'threshold', 'mst', 'tmfg')}
         if n <= 100: cases['filter pmfg'] = lambda: keep_edges(c, names, 'pmfg')
         rows += [dict(case=k, n=n, ours=cpu_ms(g, 1 if 'pmfg' in k else 7), unit='ms') for k, g in cases.items()]
     return rows
@@ -139,9 +152,13 @@ def main(quick=False):
     if same < 1: raise SystemExit(f'the edges differ: {same:.4%} of the lists are equal')
     peer = peers(quick)
     best = max(peer.values())
-    note = (f'window {WINDOW}, top {TOP}, every row; peer (one thread, it cannot use more) = pandas rolling({WINDOW}).corr() and top-{TOP} pick, measured at N = '
-            + ', '.join(f'{n}: {v:,.0f} cells/s of one CPU' for n, v in peer.items()) + f' and taken at its best for all rows; edges equal on {same:.0%} of the lists without ties ({clear:.1%} of all)')
-    rows = [rate('all dates', 50, some(50, 400))] if quick else [alone(n, t) for n in (50, 100, 452, 500, 5_000) for t in (1, 2)]
+    note = (f'window {WINDOW}, top {TOP}, every row; peer (one thread, '
+            f'it cannot use more) = pandas rolling({WINDOW}).corr() and top-{TOP} pick, measured at N = '
+            + ', '.join(f'{n}: {v:,.0f} cells/s of one CPU' for n, v in peer.items())
+            + ' and taken at its best for all rows; '
+            f'edges equal on {same:.0%} of the lists without ties ({clear:.1%} of all)')
+    rows = ([rate('all dates', 50, some(50, 400))] if quick
+            else [alone(n, t) for n in (50, 100, 452, 500, 5_000) for t in (1, 2)])
     rows = [r | dict(peer=best, ratio=round(r['ours'] / best, 1)) for r in rows]
     table('bench_events', rows + one_bar(100 if quick else 500) + others((20,) if quick else (50, 100, 500)), note)
 

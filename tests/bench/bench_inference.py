@@ -18,17 +18,21 @@ FEATURES, PARTNERS, ROWS = 8, 10, 60
 
 def market(n, rows=ROWS, seed=0):
     "Simulated features and labels, and a random graph drawn anew every five rows: every name hears of ten others"
-    rng, idx, names = np.random.default_rng(seed), pd.bdate_range('2020-01-01', periods=rows, name='date'), [f'S{i:04d}' for i in range(n)]
-    x = pd.concat({f'f{i}': pd.DataFrame(rng.normal(size=(rows, n)), idx, names) for i in range(FEATURES)}, axis=1, names=['feature', 'symbol'])
+    rng, idx, names = (np.random.default_rng(seed), pd.bdate_range('2020-01-01', periods=rows, name='date'),
+                       [f'S{i:04d}' for i in range(n)])
+    x = pd.concat({f'f{i}': pd.DataFrame(rng.normal(size=(rows, n)), idx, names) for i in range(FEATURES)}, axis=1,
+                  names=['feature', 'symbol'])
     stamps = np.repeat(np.arange(0, rows, 5), n * PARTNERS)
     dst = np.tile(np.repeat(np.arange(n), PARTNERS), len(range(0, rows, 5)))
     src = (dst + rng.integers(1, n, len(dst))) % n
-    e = make_events(src, dst, instants(idx)[stamps], rng.normal(size=(len(dst), 3)), names, ['corr', 'abs_corr', 'same_sector'])
+    e = make_events(src, dst, instants(idx)[stamps], rng.normal(size=(len(dst), 3)), names,
+                    ['corr', 'abs_corr', 'same_sector'])
     return x, e, Target(pd.DataFrame(rng.normal(size=(rows, n)), idx, names), 1), idx
 
 
 class Peer(torch.nn.Module):
-    "The network of a fitted TGAT with PyG's layer in place of ours: the time encoding of age zero is the constant end of each question"
+    """The network of a fitted TGAT with PyG's layer in place of ours:
+    the time encoding of age zero is the constant end of each question"""
     def __init__(self, net, heads):
         super().__init__()
         self.net, self.convs = net, torch.nn.ModuleList()
@@ -42,14 +46,16 @@ class Peer(torch.nn.Module):
             self.convs.append(conv)
 
     def forward(self, x, hops):
-        "PyG knows nodes, and here what is known of a tie belongs to it: each edge has a source node of its own, the state with the tie behind it"
+        """PyG knows nodes, and here what is known of a tie belongs to it:
+        each edge has a source node of its own, the state with the tie behind it"""
         net = self.net
         h, now = net.encode(with_mask(x)), net.time(x.new_zeros(()))
         for layer, conv, hop in zip(net.layers, self.convs, hops):
             at, slot = hop.mask.nonzero(as_tuple=True)
             source = torch.cat([h[hop.nbr[at, slot]], net.tie(hop)[at, slot]], -1)
             own = h[:len(hop.nbr)]
-            said = conv((source, torch.cat([own, now.expand(len(own), -1)], -1)), torch.stack([torch.arange(len(at)), at]))
+            said = conv((source, torch.cat([own, now.expand(len(own), -1)], -1)),
+                        torch.stack([torch.arange(len(at)), at]))
             h = layer.merge(torch.cat([said, own], -1))
         return net.score(h)
 
@@ -71,15 +77,20 @@ def main(sizes, repeats, threads):
             torch.set_num_threads(t)
             with torch.no_grad():
                 a, b = net(*panel.batch(last)), peer(*panel.batch(last))
-                if (a - b).abs().max() > 1e-5 * b.abs().max(): raise SystemExit(f'the networks are not the same function: {float((a - b).abs().max()):.1e}')
+                if (a - b).abs().max() > 1e-5 * b.abs().max():
+                    raise SystemExit(f'the networks are not the same function: {float((a - b).abs().max()):.1e}')
                 wired = panel.batch(last)
                 both = quantiles(repeats, lambda: net(*panel.batch(last)), lambda: peer(*panel.batch(last)))
                 alone = quantiles(repeats, lambda: net(*wired), lambda: peer(*wired), lambda: panel.batch(last))
-            for case, (ours, theirs) in (('look-up + network', both), ('network alone', alone[:2]), ('look-up alone', (alone[2], None))):
+            for case, (ours, theirs) in (('look-up + network', both), ('network alone', alone[:2]),
+                                         ('look-up alone', (alone[2], None))):
                 for q, name in enumerate(('p50', 'p99')):
-                    rows.append(dict(case=f'{case}, {name}', n=n, ours=ours[q], peer=None if theirs is None else theirs[q], unit='ms',
-                                     ratio=None if theirs is None else round(theirs[q] / ours[q], 3), threads=t, us_per_score=1e3 * ours[q] / n))
-    table('bench_inference', rows, f'scores of one row by a TGAT of two layers, {PARTNERS} neighbours, width 32; peer = the same network with PyG TransformerConv layers; simulated panel')
+                    rows.append(dict(case=f'{case}, {name}', n=n, ours=ours[q],
+                                     peer=None if theirs is None else theirs[q], unit='ms',
+                                     ratio=None if theirs is None else round(theirs[q] / ours[q], 3), threads=t,
+                                     us_per_score=1e3 * ours[q] / n))
+    table('bench_inference', rows, f'scores of one row by a TGAT of two layers, {PARTNERS} neighbours, width 32; '
+          'peer = the same network with PyG TransformerConv layers; simulated panel')
 
 
 if __name__ == '__main__':

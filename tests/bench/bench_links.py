@@ -1,4 +1,5 @@
-"UCI messages: average precision of link prediction, seed by seed. Run: python tests/bench/bench_links.py [--models tgat,tgat_fixed,tgn,graphmixer] [--seeds 5] [--epochs 100] [--read] [--out reports/bench]"
+"""UCI messages: average precision of link prediction, seed by seed. Run: python tests/bench/bench_links.py
+[--models tgat,tgat_fixed,tgn,graphmixer] [--seeds 5] [--epochs 100] [--read] [--out reports/bench]"""
 import argparse, os
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from gnn_quant.storage.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get('GNNQ_BENCH_DATA') or ROOT.parent / 'shared/data') / 'uci_messages/CollegeMsg.txt'
-NAMES = dict(tgat='TGAT as published', tgat_fixed='TGAT, fixed frequencies', tgn='TGN-style memory, fixed frequencies', graphmixer='GraphMixer')
+NAMES = dict(tgat='TGAT as published', tgat_fixed='TGAT, fixed frequencies',
+             tgn='TGN-style memory, fixed frequencies', graphmixer='GraphMixer')
 FIGURES = ['test_ap', 'test_auc', 'test_ap_pooled', 'new_test_ap', 'new_test_auc', 'valid_ap']
 
 
 def encoders(task):
-    return dict(tgat=TGATEncoder, tgat_fixed=lambda: TGATEncoder(clock='fixed'), tgn=lambda: MemoryLinks(len(task.events.symbols)), graphmixer=MixerLinks)
+    return dict(tgat=TGATEncoder, tgat_fixed=lambda: TGATEncoder(clock='fixed'),
+                tgn=lambda: MemoryLinks(len(task.events.symbols)), graphmixer=MixerLinks)
 
 
 def trained(make, task, how, path, seed, read):
@@ -43,14 +46,18 @@ def rows(names, seeds, how, home, read):
             if found is None: continue
             net, history, wait = found
             ended = wait >= how.patience or len(history) >= LinkSchedule().epochs
-            yield dict(model=NAMES[m], seed=seed, epochs=len(history), best_epoch=int(history['ap'].idxmax()) + 1, ended=ended) | link_row({p: score_links(net, task, p) for p in LINK_PARTS[1:]})
+            yield dict(model=NAMES[m], seed=seed, epochs=len(history), best_epoch=int(history['ap'].idxmax()) + 1,
+                       ended=ended) | link_row({p: score_links(net, task, p) for p in LINK_PARTS[1:]})
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('--models', default='', help='comma-separated, among ' + ', '.join(NAMES) + '; none = EdgeBank alone. TGAT takes a quarter of an hour or more a seed on one core, GraphMixer hours')
+    p.add_argument('--models', default='',
+                   help='comma-separated, among ' + ', '.join(NAMES) + '; none = EdgeBank alone. TGAT takes a '
+                   'quarter of an hour or more a seed on one core, GraphMixer hours')
     p.add_argument('--seeds', type=int, default=5)
-    p.add_argument('--epochs', type=int, default=LinkSchedule().epochs, help='at most so many; with fewer a row may say ended=False')
+    p.add_argument('--epochs', type=int, default=LinkSchedule().epochs,
+                   help='at most so many; with fewer a row may say ended=False')
     p.add_argument('--read', action='store_true', help='report stopped trainings as they stand, and train nothing')
     p.add_argument('--out', default=str(ROOT / 'reports/bench'))
     a = p.parse_args()
@@ -65,7 +72,8 @@ def main():
     got = []
     for r in rows(names, a.seeds, LinkSchedule(epochs=a.epochs), home, a.read):
         got.append(r)
-        print({k: round(v, 2) if isinstance(v, float) else v for k, v in r.items() if k in ('model', 'seed', 'epochs', 'best_epoch', 'ended', 'test_ap', 'test_auc')}, flush=True)
+        print({k: round(v, 2) if isinstance(v, float) else v for k, v in r.items()
+               if k in ('model', 'seed', 'epochs', 'best_epoch', 'ended', 'test_ap', 'test_auc')}, flush=True)
     t = pd.DataFrame(got)[['model', 'seed', *(['epochs', 'best_epoch'] if names else []), 'ended', *FIGURES]]
     write_text(t.to_csv(index=False, float_format='%.4f'), Path(a.out) / 'truth_uci.csv')
     print(t[t['ended']].groupby('model')['test_ap'].agg(['count', 'mean', 'std']).round(2))

@@ -1,4 +1,5 @@
-"Probability of backtest overfitting: our split walk beside the paper's procedure in numpy, and how it grows. Run: python tests/bench/bench_overfit.py"
+"""Probability of backtest overfitting: our split walk beside the paper's procedure in numpy, and how it grows.
+Run: python tests/bench/bench_overfit.py"""
 import argparse
 import time
 
@@ -14,7 +15,8 @@ LIMIT, TIMES = 10, 20
 
 def trials(t, m, seed=0):
     "Simulated returns, one column a trial"
-    return pd.DataFrame(np.random.default_rng(seed).normal(2e-4, .01, (t, m)), pd.bdate_range('2000-01-03', periods=t, name='date'))
+    return pd.DataFrame(np.random.default_rng(seed).normal(2e-4, .01, (t, m)),
+                        pd.bdate_range('2000-01-03', periods=t, name='date'))
 
 
 def as_written(r, blocks, masks):
@@ -34,7 +36,8 @@ def by_sums(r, blocks, masks):
     parts = r.reshape(blocks, n, -1)
     s, q = parts.sum(1), (parts**2).sum(1)
     (s0, s1), (q0, q1), out = (subset_sums(s[:h]), subset_sums(s[h:])), (subset_sums(q[:h]), subset_sums(q[h:])), []
-    sharpe = lambda lo, hi: (a := s0[lo] + s1[hi]) / (n * h) / np.sqrt((q0[lo] + q1[hi] - a * a / (n * h)) / (n * h - 1))
+    sharpe = lambda lo, hi: (a := s0[lo] + s1[hi]) / (n * h) / np.sqrt(
+        (q0[lo] + q1[hi] - a * a / (n * h)) / (n * h - 1))
     for m in masks:
         lo, hi = m % 2**h, m >> h
         a, b = sharpe(lo, hi), sharpe(2**h - 1 - lo, 2**h - 1 - hi)
@@ -60,20 +63,26 @@ def case(t, m, blocks, part, peers=('plain numpy loop', 'numpy from block sums')
         if name not in peers: continue
         at = np.unique(np.linspace(0, len(masks) - 1, part if f is as_written else 10 * part).astype(int))
         took, got = timed(lambda: f(r.to_numpy(), blocks, masks[at]))
-        if not np.allclose(got, np.stack([o.inside, o.outside, o.logits], 1)[at], atol=1e-9): raise SystemExit(f'bench_overfit: {name} and ours differ: no speed is claimed for unequal results')
+        if not np.allclose(got, np.stack([o.inside, o.outside, o.logits], 1)[at], atol=1e-9):
+            raise SystemExit(f'bench_overfit: {name} and ours differ: no speed is claimed for unequal results')
         peer = took / len(at) * len(masks)
-        rows.append(dict(case=f'{m} trials x {t} rows x {blocks} blocks', n=len(masks), ours=ours, peer=peer, unit='s', ratio=round(peer / ours, 1), peer_is=name, peer_splits_measured=len(at)))
+        rows.append(dict(case=f'{m} trials x {t} rows x {blocks} blocks', n=len(masks), ours=ours, peer=peer,
+                         unit='s', ratio=round(peer / ours, 1), peer_is=name, peer_splits_measured=len(at)))
     return rows or [dict(case=f'{m} trials x {t} rows x {blocks} blocks', n=len(masks), ours=ours, unit='s')]
 
 
 def main(quick=False):
     if quick: return table('bench_overfit', case(500, 50, 8, 20, repeats=2), 'smallest size only')
     rows = case(2500, 500, 16, 150)
-    grow = [(2500, 125, 16), (2500, 250, 16), (2500, 1000, 16), (2500, 2000, 16), (625, 500, 16), (10_000, 500, 16), (2500, 500, 8), (2500, 500, 12), (2500, 500, 18), (2500, 500, 20)]
+    grow = [(2500, 125, 16), (2500, 250, 16), (2500, 1000, 16), (2500, 2000, 16), (625, 500, 16), (10_000, 500, 16),
+            (2500, 500, 8), (2500, 500, 12), (2500, 500, 18), (2500, 500, 20)]
     for t, m, blocks in grow: rows += case(t, m, blocks, 0, (), 3)
-    table('bench_overfit', rows, f'n = splits; one thread, seconds of the processor; ours on all splits; a peer on {rows[0]["peer_splits_measured"]} and {rows[1]["peer_splits_measured"]} of {rows[0]["n"]:,} splits, evenly spread, scaled to all')
+    table('bench_overfit', rows, 'n = splits; one thread, seconds of the processor; ours on all splits; a peer on '
+          f'{rows[0]["peer_splits_measured"]} and {rows[1]["peer_splits_measured"]} of {rows[0]["n"]:,} splits, '
+          'evenly spread, scaled to all')
     if rows[0]['ours'] > LIMIT or rows[0]['ratio'] < TIMES:
-        raise SystemExit(f"bench_overfit: {rows[0]['ours']:.1f} s and {rows[0]['ratio']} times the plain loop; wanted under {LIMIT} s and {TIMES} times")
+        raise SystemExit(f"bench_overfit: {rows[0]['ours']:.1f} s and {rows[0]['ratio']} times the plain loop; "
+                         f"wanted under {LIMIT} s and {TIMES} times")
 
 
 if __name__ == '__main__':

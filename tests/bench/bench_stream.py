@@ -1,4 +1,5 @@
-"One bar, or one batch of ticks, to dated edges: latency, growth and memory, beside pandas. Run: python tests/bench/bench_stream.py"
+"""One bar, or one batch of ticks, to dated edges: latency, growth and memory, beside pandas.
+Run: python tests/bench/bench_stream.py"""
 import argparse
 import tempfile
 import time
@@ -41,8 +42,10 @@ def bar(n, bars, repeats):
     s, frame = filled(n, px), pd.DataFrame(px[:WINDOW + 1])
     s.push(s.last + DAY, px[WINDOW])
     took = pushes(s, px, bars)
-    r = ratio(f'one bar, window {WINDOW}, top {TOP}', n, lambda: s.push(s.last + DAY, px[0]), lambda: frame.pct_change().iloc[1:].corr(), 's', None, repeats)
-    return dict(r, p50_ms=1e3 * np.median(took[:, 0]), p99_ms=1e3 * np.quantile(took[:, 0], .99), cpu_p50_ms=1e3 * np.median(took[:, 1]), min_ms=1e3 * took[:, 0].min(),
+    r = ratio(f'one bar, window {WINDOW}, top {TOP}', n, lambda: s.push(s.last + DAY, px[0]),
+              lambda: frame.pct_change().iloc[1:].corr(), 's', None, repeats)
+    return dict(r, p50_ms=1e3 * np.median(took[:, 0]), p99_ms=1e3 * np.quantile(took[:, 0], .99),
+                cpu_p50_ms=1e3 * np.median(took[:, 1]), min_ms=1e3 * took[:, 0].min(),
                 peer_is='DataFrame.corr of the last window, no edges')
 
 
@@ -64,7 +67,8 @@ def keep(n, repeats):
     s = filled(n, prices(n, WINDOW + 40))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'a.snapshot'
-        return dict(case='save (with fsync)', n=n, ours=seconds(lambda: s.save(path), repeats), unit='s', file_bytes=path.stat().st_size)
+        return dict(case='save (with fsync)', n=n, ours=seconds(lambda: s.save(path), repeats), unit='s',
+                    file_bytes=path.stat().st_size)
 
 
 def tick_file(m, n=50, seed=0):
@@ -102,10 +106,13 @@ def ticks(m, size, repeats, n=50):
 
 def main(quick=False):
     repeats = 3 if quick else 7
-    rows = [bar(n, 40 if quick else bars, 3 if n == 5_000 else repeats) for n, bars in ((50, 1_000), (500, 400), (5_000, 20))[:2 if quick else 3]]
+    rows = [bar(n, 40 if quick else bars, 3 if n == 5_000 else repeats)
+            for n, bars in ((50, 1_000), (500, 400), (5_000, 20))[:2 if quick else 3]]
     rows += [memory(100 if quick else 500, 30 if quick else 100), keep(500, repeats)]
-    rows += [ticks(m, size, repeats) for m, size in ((20_000, 1), (200_000, 100), (1_000_000, 1_000), (1_000_000, 10_000))[:2 if quick else 4]]
-    table('bench_stream', rows, '1 thread; closes to edges with every=1; ticks of 50 symbols to one-minute bars, checked and set aside one by one')
+    rows += [ticks(m, size, repeats) for m, size in ((20_000, 1), (200_000, 100), (1_000_000, 1_000),
+                                                     (1_000_000, 10_000))[:2 if quick else 4]]
+    table('bench_stream', rows, '1 thread; closes to edges with every=1; '
+          'ticks of 50 symbols to one-minute bars, checked and set aside one by one')
 
 
 if __name__ == '__main__':

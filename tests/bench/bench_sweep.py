@@ -1,4 +1,5 @@
-"A grid of parameters over many symbols: one call of vectorbt beside the same loop in backtesting.py (AGPL: a peer here, never a dependency). Run: python tests/bench/bench_sweep.py"
+"""A grid of parameters over many symbols: one call of vectorbt beside the same loop in backtesting.py (AGPL:
+a peer here, never a dependency). Run: python tests/bench/bench_sweep.py"""
 import argparse
 import resource
 import time
@@ -24,7 +25,8 @@ FEE, SHARE, CASH = 5e-4, .5, 1e9
 
 
 def market(n, t):
-    "Simulated bars that open where they closed, so that an order sized at the close and one sized at the next open are the same"
+    """Simulated bars that open where they closed,
+    so that an order sized at the close and one sized at the next open are the same"""
     bars = toy_bars(n=n, t=t).drop(columns='Volume', level=0)
     px = bars['Close']
     for s in px: bars[('Open', s)] = px[s].shift().fillna(px[s].iloc[0])
@@ -46,7 +48,8 @@ def above(px, fast, slow):
 
 
 def on_crossing(px, fast, slow, share):
-    "Weights on the rows where the state turns; NaN holds. backtesting.py asks for the first time on the second row that an indicator knows"
+    """Weights on the rows where the state turns; NaN holds.
+    backtesting.py asks for the first time on the second row that an indicator knows"""
     up = above(px, fast, slow)
     up[slow - 1] = np.nan
     turned = np.vstack([up[:1] == 1, (up[1:] != up[:-1]) & ~np.isnan(up[1:]) & ~(np.isnan(up[:-1]) & (up[1:] == 0))])
@@ -106,22 +109,30 @@ def main(quick=False):
     size = f'{len(sets):,} sets x {n} symbols x {t:,} bars'
     took, ends = timed(lambda: apart(bars, grid))
     rows = [dict(case=f'{size}, an account a set and symbol', n=len(sets), ours=took, unit='s')]
-    if Backtest is None: print('bench_sweep: backtesting.py is missing, so its loop is not measured. Run: pip install backtesting')
+    if Backtest is None:
+        print('bench_sweep: backtesting.py is missing, so its loop is not measured. Run: pip install backtesting')
     else:
         peer, want = timed(lambda: loop(bars, some))
         gap = np.abs(ends[[sets.index(p) for p in some]] / want - 1).max()
-        if gap > 1e-6: raise SystemExit(f'bench_sweep: final equities differ by {gap:.2g}: no speed is claimed for unequal results')
+        if gap > 1e-6:
+            raise SystemExit(f'bench_sweep: final equities differ by {gap:.2g}: '
+                             'no speed is claimed for unequal results')
         peer *= len(sets) / len(some)
-        rows[0] |= dict(peer=peer, ratio=round(peer / took, 1), peer_is='backtesting.py', peer_runs_measured=len(some) * n)
-    rows.append(dict(case=f'{size}, the symbols of a set share cash', n=len(sets), ours=timed(lambda: together(grid))[0], unit='s'))
+        rows[0] |= dict(peer=peer, ratio=round(peer / took, 1), peer_is='backtesting.py',
+                        peer_runs_measured=len(some) * n)
+    rows.append(dict(case=f'{size}, the symbols of a set share cash', n=len(sets),
+                     ours=timed(lambda: together(grid))[0], unit='s'))
     took, s = timed(lambda: sweep(bars, daily, grid, Costs(FEE, 0.), CASH))
     frames = [pd.DataFrame(daily(**p), bars.index, bars['Close'].columns) for p in some]
     peer = timed(lambda: [simulate(w, bars, Costs(FEE, 0.), CASH) for w in frames])[0] * len(sets) / len(some)
-    rows.append(dict(case=f'{size}, shared cash, every position renewed on every row', n=len(sets), ours=took, peer=peer, unit='s', ratio=round(peer / took, 1),
-                     peer_is='market.simulate, ledgers only', peer_runs_measured=len(some)))
+    rows.append(dict(case=f'{size}, shared cash, every position renewed on every row', n=len(sets), ours=took,
+                     peer=peer, unit='s', ratio=round(peer / took, 1), peer_is='market.simulate, ledgers only',
+                     peer_runs_measured=len(some)))
     for r in rows: r['bars_a_second'] = round(cells / r['ours'])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    table('bench_sweep', rows, f'one thread, seconds of the processor; ours: recipe, orders, figures of every set, two sets folded again by market.simulate; peers on 3 sets, scaled to all; final equity the same to 1e-6; peak memory of the process {peak:.1f} GB')
+    table('bench_sweep', rows, 'one thread, seconds of the processor; ours: recipe, orders, figures of every set, '
+          'two sets folded again by market.simulate; peers on 3 sets, scaled to all; '
+          f'final equity the same to 1e-6; peak memory of the process {peak:.1f} GB')
 
 
 if __name__ == '__main__':

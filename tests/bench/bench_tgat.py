@@ -3,7 +3,7 @@ scaled_dot_product_attention, at three sizes, one and two threads, torch's defau
 import os, sys
 TUNED = dict(MALLOC_MMAP_THRESHOLD_='4294967296', MALLOC_TRIM_THRESHOLD_='8589934592', MALLOC_TOP_PAD_='536870912')
 
-import argparse, json, math, subprocess
+import argparse, json, subprocess
 
 WIDTH, D_EDGE, OUT, HEADS, K = 32, 4, 64, 4, 30
 SIZES, THREADS, ALLOCATORS = (50, 500, 5_000), (1, 2), ('default', 'tuned')
@@ -11,12 +11,14 @@ PEERS = dict(transformer='PyG TransformerConv', padded='padded + scaled_dot_prod
 
 
 def sides(n, k=K, seed=0, device='cpu'):
-    "Four layers over one graph of n nodes with k neighbours each. The first three are one function (equal weights); GATv2 is another function of the same widths"
+    """Four layers over one graph of n nodes with k neighbours each.
+    The first three are one function (equal weights); GATv2 is another function of the same widths"""
     import torch
     from torch_geometric.nn import GATv2Conv, TransformerConv
     from gnn_quant.models.layers.attention import TemporalAttention
     torch.manual_seed(seed)
-    x, edge, nbr = torch.randn(n, WIDTH, device=device, requires_grad=True), torch.randn(n, k, D_EDGE, device=device), torch.randint(0, n, (n, k), device=device)
+    x, edge, nbr = (torch.randn(n, WIDTH, device=device, requires_grad=True),
+                    torch.randn(n, k, D_EDGE, device=device), torch.randint(0, n, (n, k), device=device))
     mask, flat = torch.ones(n, k, dtype=torch.bool, device=device), nbr.reshape(-1)
     index, attr = torch.stack([flat, torch.arange(n, device=device).repeat_interleave(k)]), edge.reshape(-1, D_EDGE)
     ours = TemporalAttention(WIDTH, WIDTH + D_EDGE, OUT, HEADS).to(device)
@@ -31,8 +33,10 @@ def sides(n, k=K, seed=0, device='cpu'):
     def sdpa():
         split = lambda t: t.unflatten(-1, (HEADS, OUT // HEADS)).transpose(-3, -2)
         z = joined()
-        return torch.nn.functional.scaled_dot_product_attention(split((x @ ours.w_q.T).unsqueeze(1)), split(z @ ours.w_k.T), split(z @ ours.w_v.T)).reshape(n, -1)
-    return x, dict(ours=(lambda: ours.gather(x, x, nbr, edge, mask), ours), transformer=(lambda: conv(x, index, attr), conv), padded=(sdpa, ours),
+        return torch.nn.functional.scaled_dot_product_attention(
+            split((x @ ours.w_q.T).unsqueeze(1)), split(z @ ours.w_k.T), split(z @ ours.w_v.T)).reshape(n, -1)
+    return x, dict(ours=(lambda: ours.gather(x, x, nbr, edge, mask), ours),
+                   transformer=(lambda: conv(x, index, attr), conv), padded=(sdpa, ours),
                    gatv2=(lambda: gat(x, index, attr), gat), torch=(lambda: ours(x, joined(), mask), ours))
 
 
@@ -55,7 +59,8 @@ def check(n=200, k=12):
     goal, found = torch.randn(n, OUT), {}
     for name in ('ours', 'transformer', 'padded'):
         out = step(x, *made[name], goal)().detach()
-        grads = [p.grad.clone() for p in made[name][1].parameters() if p.grad is not None] if name != 'transformer' else []
+        grads = ([p.grad.clone() for p in made[name][1].parameters() if p.grad is not None] if name != 'transformer'
+                 else [])
         found[name] = [out, x.grad.clone(), *grads]
     off = lambda a, b: float((a - b).abs().max() / b.abs().max())
     return max(off(a, b) for name in ('transformer', 'padded') for a, b in zip(found['ours'], found[name]))
@@ -70,7 +75,8 @@ def speed_rows(allocator, sizes, threads, repeats):
             x, made = sides(n)
             goal = torch.randn(n, OUT)
             for peer, name in PEERS.items():
-                yield ratio(name, n, step(x, *made['ours'], goal), step(x, *made[peer], goal), 'edges/s', n * K, repeats) | dict(threads=t, allocator=allocator)
+                yield ratio(name, n, step(x, *made['ours'], goal), step(x, *made[peer], goal), 'edges/s', n * K,
+                            repeats) | dict(threads=t, allocator=allocator)
 
 
 def option_rows(n, repeats, device='cpu'):
@@ -87,19 +93,23 @@ def option_rows(n, repeats, device='cpu'):
     try:
         fast = torch.compile(f)
         fast()
-        options |= {'torch formula, compiled': step(x, fast, module, goal), 'torch formula, compiled, bf16': step(x, fast, module, goal, half)}
+        options |= {'torch formula, compiled': step(x, fast, module, goal),
+                    'torch formula, compiled, bf16': step(x, fast, module, goal, half)}
     except Exception as e: print(f'torch.compile does not work here ({type(e).__name__}): no row for it')
     sync = (lambda g: g) if device == 'cpu' else (lambda g: lambda: (g(), torch.cuda.synchronize()))
     for name, run in options.items():
-        yield ratio(name + ' (peer: as called)', n, sync(run), sync(base), 'edges/s', n * K, repeats) | dict(threads=1, allocator=os.environ.get('MALLOC_TOP_PAD_') and 'tuned' or 'default')
+        yield ratio(name + ' (peer: as called)', n, sync(run), sync(base), 'edges/s', n * K, repeats) | dict(
+            threads=1, allocator=os.environ.get('MALLOC_TOP_PAD_') and 'tuned' or 'default')
 
 
 def peak_of(side, n):
-    "Resident memory in MB that one forward and backward adds at its highest, in this process. Asks Linux for the high-water mark; None elsewhere"
+    """Resident memory in MB that one forward and backward adds at its highest, in this process.
+    Asks Linux for the high-water mark; None elsewhere"""
     import gc
     import torch
     torch.set_num_threads(1)
-    def status(key): return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith(key)) / 1024
+    def status(key):
+        return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith(key)) / 1024
     small, made = sides(64)
     step(small, *made[side], torch.randn(64, OUT))()
     x, made = sides(n)
@@ -116,8 +126,10 @@ def peak_of(side, n):
 def memory_rows(n):
     got = {s: child('--peak', s, '--nodes', str(n), env={})[0] for s in ('ours', *PEERS)}
     if got['ours'] is None: print('peak memory: only Linux says; no row for it')
-    else: yield from (dict(case=f'peak memory, {name}', n=n, ours=got['ours'], peer=got[s], unit='MB', ratio=round(got[s] / max(got['ours'], .1), 3), threads=1, allocator='default')
-                      for s, name in PEERS.items())
+    else:
+        yield from (dict(case=f'peak memory, {name}', n=n, ours=got['ours'], peer=got[s], unit='MB',
+                         ratio=round(got[s] / max(got['ours'], .1), 3), threads=1, allocator='default')
+                    for s, name in PEERS.items())
 
 
 def gpu_rows(sizes, repeats):
@@ -138,7 +150,9 @@ def gpu_rows(sizes, repeats):
 
 def child(*args, env):
     "What this file prints last, in a process of its own: the allocator reads its settings once"
-    done = subprocess.run([sys.executable, __file__, *args], env={k: v for k, v in os.environ.items() if k not in TUNED} | env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, __file__, *args],
+                          env={k: v for k, v in os.environ.items() if k not in TUNED} | env, capture_output=True,
+                          text=True)
     if done.returncode: raise SystemExit(done.stderr[-3000:])
     *said, last = done.stdout.strip().splitlines()
     for line in said: print(line)
@@ -149,11 +163,13 @@ def main(quick, gpu):
     from _bench import table
     worst, repeats = check(), 5 if quick else 15
     if worst > 1e-5: raise SystemExit(f'the layers are not the same function: {worst:.1e}')
-    rows = [r for a in ALLOCATORS for r in child('--allocator', a, *(['--quick'] if quick else []), env=TUNED if a == 'tuned' else {})]
+    rows = [r for a in ALLOCATORS
+            for r in child('--allocator', a, *(['--quick'] if quick else []), env=TUNED if a == 'tuned' else {})]
     if not quick: rows += [r for n in SIZES for r in memory_rows(n)]
     if gpu: rows += list(gpu_rows((5_000,) if quick else (5_000, 50_000), repeats))
-    table('bench_tgat', rows, f'forward + backward, {K} neighbours, {WIDTH} -> {OUT} wide, {HEADS} heads, {D_EDGE} edge features; same threads and allocator for both; '
-                              f'TransformerConv and padded rows are the same function as ours to {worst:.0e}, in values and gradients')
+    table('bench_tgat', rows, f'forward + backward, {K} neighbours, {WIDTH} -> {OUT} wide, {HEADS} heads, '
+          f'{D_EDGE} edge features; same threads and allocator for both; '
+          f'TransformerConv and padded rows are the same function as ours to {worst:.0e}, in values and gradients')
 
 
 if __name__ == '__main__':

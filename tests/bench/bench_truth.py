@@ -1,5 +1,6 @@
-"The truth about the graph: every rung on the same rows, leak-free. Run: python tests/bench/bench_truth.py [--nasdaq] [--sp500] [--seeds 5] [--models quick|all|short|NAME[:SEEDS],...] [--out reports/bench]"
-import argparse, json, os
+"""The truth about the graph: every rung on the same rows, leak-free. Run: python tests/bench/bench_truth.py
+[--nasdaq] [--sp500] [--seeds 5] [--models quick|all|short|NAME[:SEEDS],...] [--out reports/bench]"""
+import argparse, os
 from pathlib import Path
 
 for k in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(k, '1')
@@ -9,8 +10,9 @@ import pandas as pd
 from gnn_quant.data.sources.sp500_daily import load_adjusted
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, past_max
 from gnn_quant.stats.ic import graph_sentence
-from gnn_quant.evidence.leaderboard import (RANKING_FEATURES, LeaderboardTask, cost_table, dataset_task, ladder_table, published_inputs, rank_average, ranking_task,
-                                       run_ladder, seed_average, task_events)
+from gnn_quant.evidence.leaderboard import (LeaderboardTask, cost_table, dataset_task,
+                                            ladder_table, published_inputs, rank_average, ranking_task, run_ladder,
+                                            seed_average, task_events)
 from gnn_quant.market import Costs
 from gnn_quant.training.walk_forward import Fold
 from gnn_quant.models.registry import model_params
@@ -20,21 +22,28 @@ from gnn_quant.storage.files import write_frame, write_json, write_text
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get('GNNQ_BENCH_DATA') or ROOT.parent / 'shared/data')
 QUICK = ['random', 'reversal', 'group_reversal', 'ridge', 'lightgbm', 'ridge_graph', 'lightgbm_graph']
-VARIANTS = dict(tgat_partners=('tgat', dict(sampling='partners', clock='fixed'))) # ages that differ, and an encoding that the optimiser leaves alone
+# ages that differ, and an encoding that the optimiser leaves alone
+VARIANTS = dict(tgat_partners=('tgat', dict(sampling='partners', clock='fixed')))
 NETS = ['edge_free', 'tgat', 'tgat_partners', 'rewired', 'mlp', 'gru', 'lstm', 'gatv2', 'rgcn', 'graphmixer', 'tgn']
-SHORT = QUICK + ['graphmixer:2' if m == 'graphmixer' else m for m in NETS if m not in VARIANTS] # the kept table of sp500_daily
+# the kept table of sp500_daily
+SHORT = QUICK + ['graphmixer:2' if m == 'graphmixer' else m for m in NETS if m not in VARIANTS]
 LEAKY = 'LEAKY, published normalisation: '
 
 # Chosen on the validation rows of the ranking set (2016) alone; see TRIED.
 NETWORK = dict(layers=1, width=32, neighbors=20, loss='ic', schedule=dict(epochs=6, patience=2, lr=2e-3, batch_rows=8))
 EDGES, TOP = ('peers',), 20
 RECURRENT = dict(window=10, schedule=dict(epochs=4, patience=2, lr=2e-3, batch_rows=8))
-KNOWN = dict(
-    nasdaq=('The test days of ridge and LightGBM, and of the untrained rows, were seen before the networks were set up, in an attempt to make the published figures again, which the ridge and graph rows on published inputs do not reach.',
-            'Rungs without "whole industry" and without "published inputs" read the 20 strongest peers of the industry; the network settings were chosen for them, by one seed each.'),
-    sp500=('Survivors: the names are those of the S&P 500 of 2021, with their past; what left the index before is missing.',
-           'The networks\' settings were chosen on NASDAQ labels of 2016: for the folds before 2017 that is a choice made with later data of the same market.'))
-REFERENCE = dict(nasdaq=('edge_free', 'lightgbm_graph', 'lightgbm_graph, whole industry'), sp500=('edge_free', 'lightgbm_graph'))
+KNOWN = dict(nasdaq=('The test days of ridge and LightGBM, and of the untrained rows, were seen before the '
+                     'networks were set up, in an attempt to make the published figures again, '
+                     'which the ridge and graph rows on published inputs do not reach.',
+                     'Rungs without "whole industry" and without "published inputs" read the 20 strongest peers of '
+                     'the industry; the network settings were chosen for them, by one seed each.'),
+             sp500=('Survivors: the names are those of the S&P 500 of 2021, with their past; '
+                    'what left the index before is missing.',
+                    'The networks\' settings were chosen on NASDAQ labels of 2016: '
+                    'for the folds before 2017 that is a choice made with later data of the same market.'))
+REFERENCE = dict(nasdaq=('edge_free', 'lightgbm_graph', 'lightgbm_graph, whole industry'),
+                 sp500=('edge_free', 'lightgbm_graph'))
 TRIED = ROOT / 'tests/bench/truth_trials.csv'
 
 
@@ -43,7 +52,8 @@ def params_of(name):
     model, own = VARIANTS.get(name, (name, {}))
     known = model_params(model)
     if 'schedule' not in known: return model, own
-    return model, {k: v for k, v in (NETWORK | (RECURRENT if name in ('gru', 'lstm') else {})).items() if k in known} | own
+    return model, {
+        k: v for k, v in (NETWORK | (RECURRENT if name in ('gru', 'lstm') else {})).items() if k in known} | own
 
 
 def names_of(text, short):
@@ -53,8 +63,10 @@ def names_of(text, short):
 def climb(task, names, seeds, home, tell):
     "The scores of all rungs, read back where they are finished; NAME:2 is a rung with two seeds"
     count = {m: int(k or seeds) for m, _, k in (n.partition(':') for n in names)}
-    parts = [run_ladder(task, {m: params_of(m) for m in count if count[m] == k}, tuple(range(k)), home, tell) for k in dict.fromkeys(count.values())]
-    return {m: p.scores[m] for m in count for p in parts if m in p.scores}, pd.concat([p.history for p in parts], ignore_index=True)
+    parts = [run_ladder(task, {m: params_of(m) for m in count if count[m] == k}, tuple(range(k)), home, tell)
+             for k in dict.fromkeys(count.values())]
+    return ({m: p.scores[m] for m in count for p in parts if m in p.scores},
+            pd.concat([p.history for p in parts], ignore_index=True))
 
 
 def fixed_rows(rs, task, home):
@@ -62,11 +74,14 @@ def fixed_rows(rs, task, home):
     test, close, y = task.folds[0].test, rs.bars['Close'], task.y
     full = lambda s: [s.loc[test].reindex(rs.index)]
     own = rs.returns.clip(-.2, .2)
-    out = {LEAKY + 'minus close': full(-full_max(rs.published)), 'minus close over past maximum': full(-past_max(close)),
-           'minus one-day return': full(-own), 'minus (one-day return - industry mean)': full(-(own - industry_mean(own, rs.industry)))}
+    out = {LEAKY + 'minus close': full(-full_max(rs.published)),
+           'minus close over past maximum': full(-past_max(close)), 'minus one-day return': full(-own),
+           'minus (one-day return - industry mean)': full(-(own - industry_mean(own, rs.industry)))}
     for label, divide, px in ((LEAKY, full_max, rs.published), ('published inputs, past maximum: ', past_max, close)):
         b = rs.blocks(2)
-        t = LeaderboardTask(task.name, task.bars, published_inputs(px, divide), task_events(rs.bars, ('group',), rs.industry), y, [Fold(b['train'], b['valid'], b['test'])])
+        t = LeaderboardTask(task.name, task.bars, published_inputs(px, divide),
+                            task_events(rs.bars, ('group',), rs.industry), y,
+                            [Fold(b['train'], b['valid'], b['test'])])
         rungs = ('lightgbm',) if label == LEAKY else ('ridge', 'lightgbm', 'ridge_graph', 'lightgbm_graph')
         done = run_ladder(t, {label + m: (m, {}) for m in rungs}, (0,), home / 'fixed')
         out |= done.scores
@@ -89,9 +104,12 @@ def nasdaq(names, seeds, home, tell):
     task = ranking_task(rs, edges=EDGES, top=TOP)
     done, history = climb(task, names, seeds, home, tell)
     scores = fixed_rows(rs, task, home)
-    wide = LeaderboardTask(task.name, task.bars, task.x, task_events(rs.bars, ('group',), rs.industry), task.y, task.folds)
+    wide = LeaderboardTask(task.name, task.bars, task.x, task_events(rs.bars, ('group',), rs.industry), task.y,
+                           task.folds)
     whole = [m for m in ('group_reversal', 'ridge_graph', 'lightgbm_graph') if m in names]
-    if whole: scores |= run_ladder(wide, {f'{m}, whole industry': (m, {}) for m in whole}, tuple(range(seeds)), home / 'whole').scores
+    if whole:
+        scores |= run_ladder(wide, {f'{m}, whole industry': (m, {}) for m in whole}, tuple(range(seeds)),
+                             home / 'whole').scores
     return task, mixed(scores | done), history
 
 
@@ -106,13 +124,17 @@ def mixed(scores):
     "Averages that are models of their own, under their own names"
     out = dict(scores)
     for m in ('', ', whole industry'):
-        if {f'ridge_graph{m}', f'lightgbm_graph{m}'} <= set(scores): out[f'graph_average{m}'] = rank_average(scores[f'ridge_graph{m}'], scores[f'lightgbm_graph{m}'])
+        if {f'ridge_graph{m}', f'lightgbm_graph{m}'} <= set(scores):
+            out[f'graph_average{m}'] = rank_average(scores[f'ridge_graph{m}'], scores[f'lightgbm_graph{m}'])
     for m in ('tgat', 'edge_free'):
         if m in scores: out[f'{m}, mean of seeds'] = seed_average(scores[m])
     trees = next((m for m in ('lightgbm_graph, whole industry', 'lightgbm_graph') if m in scores), None)
-    if 'tgat' in scores and trees: out[f'tgat + {trees}: rank average of all seeds'] = rank_average(seed_average(scores['tgat']), seed_average(scores[trees]))
+    if 'tgat' in scores and trees:
+        out[f'tgat + {trees}: rank average of all seeds'] = rank_average(
+            seed_average(scores['tgat']), seed_average(scores[trees]))
     if {'edge_free', 'lightgbm'} <= set(scores):
-        out['edge_free + lightgbm: rank average of all seeds'] = rank_average(seed_average(scores['edge_free']), seed_average(scores['lightgbm']))
+        out['edge_free + lightgbm: rank average of all seeds'] = rank_average(
+            seed_average(scores['edge_free']), seed_average(scores['lightgbm']))
     return out
 
 
@@ -126,20 +148,26 @@ def single_only(table):
 
 def report(name, task, scores, history, out, rates):
     "Tables as files and one page; the page says what was run"
-    tables = {of: single_only(ladder_table(scores, task.y, of, reference=REFERENCE[name])) for of in ('rank IC', 'IC', 'ICIR')}
+    tables = {of: single_only(ladder_table(scores, task.y, of, reference=REFERENCE[name]))
+              for of in ('rank IC', 'IC', 'ICIR')}
     trials = sum(map(len, scores.values())) + (len(pd.read_csv(TRIED)) if TRIED.is_file() else 0)
     earned = cost_table(scores, task.bars, rates, task.y.horizon) if rates else None
     later = later_table(scores, task) if task.later is not None else None
-    notes = (*KNOWN.get(name, ()), f'{trials} trials: {sum(map(len, scores.values()))} rungs and seeds here, the rest on the validation rows when the networks\' settings were chosen.',
-             *((f'Rows that begin with {LEAKY.strip(": ")} reproduce a published mistake and are no result.',) if any(k.startswith(LEAKY) for k in scores) else ()))
-    ran = what_ran(task, rates, networks=NETWORK, recurrent_networks=RECURRENT, variants={k: v[1] for k, v in VARIANTS.items()}, edges_for_each_name_and_date=TOP)
+    notes = (*KNOWN.get(name, ()), f'{trials} trials: {sum(map(len, scores.values()))} rungs and seeds here, '
+             'the rest on the validation rows when the networks\' settings were chosen.',
+             *((f'Rows that begin with {LEAKY.strip(": ")} reproduce a published mistake and are no result.',)
+               if any(k.startswith(LEAKY) for k in scores) else ()))
+    ran = what_ran(task, rates, networks=NETWORK, recurrent_networks=RECURRENT,
+                   variants={k: v[1] for k, v in VARIANTS.items()}, edges_for_each_name_and_date=TOP)
     for of, t in tables.items(): write_frame(t, out / f"truth_{name}_{of.replace(' ', '_').lower()}.parquet")
     write_text(ladder_cells(tables['rank IC']).to_csv(), out / f'truth_{name}.csv')
     for k, t in (('costs', earned), ('later', later)):
         if t is not None: write_text(t.to_csv(float_format='%.5f'), out / f'truth_{name}_{k}.csv')
-    write_text(ladder_page(tables['rank IC'], task.name, trials, history, earned, task.caveats, task.simulated, notes=notes, ran=ran, later=later), out / f'truth_{name}.html')
+    write_text(ladder_page(tables['rank IC'], task.name, trials, history, earned, task.caveats, task.simulated,
+                           notes=notes, ran=ran, later=later), out / f'truth_{name}.html')
     sentences = {of: graph_sentence(t, of=of) for of, t in tables.items()}
-    write_json(dict(sentence=sentences, trials=trials, ran=ran, notes=[*task.caveats, *notes]), out / f'truth_{name}.json')
+    write_json(dict(sentence=sentences, trials=trials, ran=ran, notes=[*task.caveats, *notes]),
+               out / f'truth_{name}.json')
     with pd.option_context('display.width', 240, 'display.max_columns', 30, 'display.max_colwidth', 60):
         print(ladder_cells(tables['rank IC']))
         if later is not None: print('\nfilled one row later:', later.round(4), sep='\n')
@@ -155,7 +183,8 @@ def main():
     p.add_argument('--out', default=str(ROOT / 'reports/bench'))
     a = p.parse_args()
     both = not (a.nasdaq or a.sp500)
-    for name, run, folder, wanted, rates in (('nasdaq', nasdaq, 'rsr_nasdaq', a.nasdaq or both, None), ('sp500', sp500, 'sp500_daily', a.sp500, Costs(5e-4, 5e-4))):
+    for name, run, folder, wanted, rates in (('nasdaq', nasdaq, 'rsr_nasdaq', a.nasdaq or both, None),
+                                             ('sp500', sp500, 'sp500_daily', a.sp500, Costs(5e-4, 5e-4))):
         if not wanted: continue
         if not (DATA / folder).is_dir():
             print(f'{name}: skipped, no folder {folder} in the shared data; set GNNQ_BENCH_DATA')

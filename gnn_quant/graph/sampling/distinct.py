@@ -36,7 +36,9 @@ def once_each(
     shares: int = 1, # R
 ) -> Neighbors: # (Q, R*k) padded at the end of each relation's slots
     "The last event of each partner; `BadParams` when the slots cannot be shared out"
-    if k < 1 or shares < 1 or found.nbr.shape[1] % shares: raise BadParams(f'once_each: k={k}, shares={shares} of {found.nbr.shape[1]} slots. Use at least 1, and as many slots for each share.')
+    if k < 1 or shares < 1 or found.nbr.shape[1] % shares:
+        raise BadParams(f'once_each: k={k}, shares={shares} of {found.nbr.shape[1]} slots. '
+                        'Use at least 1, and as many slots for each share.')
     slot = _once(found.nbr, found.mask, k, shares)
     mask, row = slot >= 0, np.arange(len(slot))[:, None]
     pick = lambda a, empty: np.where(mask, a[row, slot], empty)
@@ -49,7 +51,8 @@ class PartnerIndex:
         index, # `NeighborIndex` or `graph.sampling.per_relation.SlotIndex`
         reach: int = 8, # events looked at for every partner wanted
     ):
-        if isinstance(reach, bool) or not isinstance(reach, (int, np.integer)) or reach < 1: raise BadParams(f'partners: reach={reach!r}. Use at least 1.')
+        if isinstance(reach, bool) or not isinstance(reach, (int, np.integer)) or reach < 1:
+            raise BadParams(f'partners: reach={reach!r}. Use at least 1.')
         self.index, self.reach, self.symbols, self.n = index, int(reach), index.symbols, index.n
         self.types = getattr(index, 'types', ('edge',))
     def __len__(self): return len(self.index)

@@ -58,7 +58,8 @@ def false_partners(
     whole_number('false_partners', 'seed', seed, 0)
     who = np.unique(np.arange(len(e.symbols)) if pool is None else np.asarray(pool))
     if who.dtype.kind not in 'iu' or len(who) < 3 or who[0] < 0 or who[-1] >= len(e.symbols):
-        raise BadData(f'false_partners: a pool of {len(who)} different nodes of type {who.dtype}. Pass at least 3 positions in symbols.')
+        raise BadData(f'false_partners: a pool of {len(who)} different nodes of type {who.dtype}. '
+                      'Pass at least 3 positions in symbols.')
     out = np.empty((stop - start, count), np.int64)
     _strangers(e.src[start:stop], e.dst[start:stop], start, who.astype(np.int64), seed % 2**63, out)
     return out
@@ -99,7 +100,9 @@ def batch_queries(
     "Questions of a batch, for `NeighborIndex`"
     if asof not in ('event', 'batch'): raise BadParams(f"batch_queries: asof={asof!r}. Use 'event' or 'batch'.")
     src, dst, t = (np.asarray(getattr(batch, k)) for k in ('src', 'dst', 't'))
-    if t.dtype != np.int64: raise BadData(f'batch_queries: times are {t.dtype}, which does not hold nanoseconds exactly. Make the data with to_temporal_data.')
+    if t.dtype != np.int64:
+        raise BadData(f'batch_queries: times are {t.dtype}, which does not hold nanoseconds exactly. '
+                      'Make the data with to_temporal_data.')
     if asof == 'batch' and len(t): t = np.full_like(t, t[0])
     false = getattr(batch, 'neg_dst', None)
     false = np.zeros((0, 1), np.int64) if false is None else np.asarray(false)
@@ -110,10 +113,13 @@ def batch_queries(
 def local_graph(
     nodes: np.ndarray, # (Q,) nodes asked about, each once
     found: Neighbors, # (Q, k) their answers
-): # (n_id (P,), edge_index (2, E), e_id (E,)) int64 tensors: nodes sorted, edges from neighbour to node, positions of the events
+    # (n_id (P,), edge_index (2, E), e_id (E,)) int64 tensors: nodes sorted, edges from neighbour to node, positions
+    # of the events
+):
     "An answer in the form that PyTorch Geometric's temporal layers take"
-    torch, (q, k) = need('torch', 'dev'), found.mask.shape
-    if len(np.unique(nodes)) < len(nodes): raise BadData('local_graph: a node is asked about twice. Ask each node once, as of one instant.')
+    torch, k = need('torch', 'dev'), found.mask.shape[1]
+    if len(np.unique(nodes)) < len(nodes):
+        raise BadData('local_graph: a node is asked about twice. Ask each node once, as of one instant.')
     to, by = np.repeat(np.asarray(nodes), k)[found.mask.ravel()], found.nbr[found.mask]
     n_id = np.unique(np.concatenate([nodes, by]))
     edge = np.stack([np.searchsorted(n_id, by), np.searchsorted(n_id, to)])

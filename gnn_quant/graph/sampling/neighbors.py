@@ -69,7 +69,8 @@ GROUP = 16
 @intrinsic
 def _call_for(typing, a, i):
     def make(c, b, sig, x):
-        instruction(b, 'prefetch.p0', ir.VoidType(), [spot_of(c, b, sig.args[0], *x), *(ir.Constant(I32, v) for v in (0, 3, 1))])
+        instruction(b, 'prefetch.p0', ir.VoidType(),
+                    [spot_of(c, b, sig.args[0], *x), *(ir.Constant(I32, v) for v in (0, 3, 1))])
         return c.get_dummy_value()
     return types.void(a, types.intp), make
 
@@ -106,7 +107,8 @@ def _draw(flat, first, c, key, pick, k, o, nbr, when, event):
 @numba.njit(cache=True, nogil=True)
 def _answer(start, count, slab, nodes, times, k, uniform, seed, nbr, when, event, mask):
     room, n, root = np.empty(k + GROUP, np.int64), len(nodes), mix(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
-    start, count, flat, nodes, times = address(start), address(count), address(slab.reshape(-1)), address(nodes), address(times)
+    start, count, flat = address(start), address(count), address(slab.reshape(-1))
+    nodes, times = address(nodes), address(times)
     nbr, when, event, mask, pick = address(nbr), address(when), address(event), address(mask), address(room)
     seen = past(pick, k)
     for lo in range(0, n, GROUP):
@@ -119,7 +121,8 @@ def _answer(start, count, slab, nodes, times, k, uniform, seed, nbr, when, event
         for i in range(lo, hi):
             first, c = start[nodes[i]], seen[i - lo]
             if uniform and c > k:
-                _draw(flat, first, c, mix(mix(root ^ np.uint64(nodes[i])) + np.uint64(times[i])), pick, k, i * k, nbr, when, event)
+                _draw(flat, first, c, mix(mix(root ^ np.uint64(nodes[i])) + np.uint64(times[i])), pick, k, i * k,
+                      nbr, when, event)
                 for q in range(i * k, i * k + k): mask[q] = True
             else: _copy(flat, first + c, min(k, c), k, times[i], i * k, nbr, when, event, mask)
     keep_alive((room,))
@@ -134,16 +137,21 @@ def check_queries(
 ) -> tuple: # (nodes, times) as int64
     "Queries of the right types; `BadData` on what could move the boundary, `BadParams` on k"
     nodes, times = np.asarray(nodes), np.asarray(times)
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1: raise BadParams(f'{who}: k={k!r}. Ask for at least 1 neighbour.')
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise BadParams(f'{who}: k={k!r}. Ask for at least 1 neighbour.')
     if nodes.ndim != 1 or nodes.shape != times.shape:
         raise BadData(f'{who}: nodes {nodes.shape} and times {times.shape}. Pass one time a node, both flat.')
     if len(nodes) and nodes.dtype.kind not in 'iu':
         raise BadData(f'{who}: nodes are {nodes.dtype}, not whole numbers. Pass positions in events.symbols.')
-    if len(nodes) and times.dtype != np.int64: raise BadData(f'{who}: times are {times.dtype}, not int64. Pass core.query_instants(index).')
+    if len(nodes) and times.dtype != np.int64:
+        raise BadData(f'{who}: times are {times.dtype}, not int64. Pass core.query_instants(index).')
     bad = np.flatnonzero((nodes < 0) | (nodes >= n))
-    if len(bad): raise BadData(f'{who}: node {nodes[bad[0]]} in query {bad[0]}, nodes are 0 .. {n - 1}. Leave padding out of the queries.')
+    if len(bad):
+        raise BadData(f'{who}: node {nodes[bad[0]]} in query {bad[0]}, nodes are 0 .. {n - 1}. '
+                      'Leave padding out of the queries.')
     nat = np.flatnonzero(times == np.iinfo(np.int64).min)
-    if len(nat): raise BadData(f'{who}: query {nat[0]} has no time (NaT), {len(nat)} such queries. Date it, or leave it out.')
+    if len(nat):
+        raise BadData(f'{who}: query {nat[0]} has no time (NaT), {len(nat)} such queries. Date it, or leave it out.')
     return nodes.astype(np.int64), times.astype(np.int64)
 
 # %% ../../../nbs/30_graph/sampling/neighbors.ipynb #dd176617
@@ -197,15 +205,18 @@ class NeighborIndex:
         events: Events, # over the same symbols, none earlier than the last one here
     ):
         "Add later events, as if the index had been built with them; `BadData` on earlier ones and on other symbols"
-        if events.symbols != self.symbols: raise BadData('append: these events have other symbols. Build them over the symbols of the index.')
+        if events.symbols != self.symbols:
+            raise BadData('append: these events have other symbols. Build them over the symbols of the index.')
         if len(events) and events.t[0] < self.last:
-            raise BadData(f'append: event 0 is known at {events.t[0]}, the index already has {self.last}. Events arrive in the order of time.')
+            raise BadData(f'append: event 0 is known at {events.t[0]}, the index already has {self.last}. '
+                          'Events arrive in the order of time.')
         self._add(events, slack=2)
         return self
 
     def recent(self,
         nodes: np.ndarray, # (Q,) node asked about
-        times: np.ndarray, # (Q,) int64 nanoseconds; only events STRICTLY before count. The query of row t is core.query_instants
+        # (Q,) int64 nanoseconds; only events STRICTLY before count. The query of row t is core.query_instants
+        times: np.ndarray,
         k: int, # neighbours wanted
     ) -> Neighbors: # (Q, k) most recent first
         "The last `k` events that each node knew of before its instant"
@@ -217,14 +228,16 @@ class NeighborIndex:
         k: int, # neighbours wanted
         seed: int = 0, # another seed, another draw; the same (seed, node, time) always draws the same
     ) -> Neighbors: # (Q, k) most recent first
-        "`k` different earlier events of each node, every set with the same chance; all of them where there are at most `k`"
+        "`k` different earlier events of each node, all where there are fewer; every set with the same chance"
         whole_number('uniform', 'seed', seed, 0)
         return self._ask('uniform', nodes, times, k, True, seed % 2**63)
 
     def _ask(self, who, nodes, times, k, uniform, seed):
         nodes, times = check_queries(nodes, times, k, self.n, who)
         out = [np.empty((len(nodes), k), kind) for kind in (np.int64, np.int64, np.int64, np.bool_)]
-        def part(lo, hi): _answer(self.start, self.count, self.slab, nodes[lo:hi], times[lo:hi], k, uniform, seed, *(x[lo:hi].reshape(-1) for x in out))
+        def part(lo, hi):
+            _answer(self.start, self.count, self.slab, nodes[lo:hi], times[lo:hi], k, uniform, seed,
+                    *(x[lo:hi].reshape(-1) for x in out))
         in_parts(part, len(nodes), threads() if len(nodes) * k >= SHARED else 1)
         return Neighbors(*out, times)
 
@@ -241,7 +254,8 @@ def _pairs(slot, nodes, times):
     m, used, last = len(nodes), 0, np.uint64(len(slot) - 1)
     who, when, place = np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m, np.int64)
     for i in range(m):
-        h = mix(np.uint64(times[i]) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(nodes[i]) * np.uint64(0xC2B2AE3D27D4EB4F)) >> np.uint64(16)
+        h = (mix(np.uint64(times[i]) * np.uint64(0x9E3779B97F4A7C15)
+                 ^ np.uint64(nodes[i]) * np.uint64(0xC2B2AE3D27D4EB4F)) >> np.uint64(16))
         while True:
             j = slot[h & last]
             if j < 0:
@@ -306,7 +320,8 @@ class Ring:
     nodes: np.ndarray # (P,) int64
     times: np.ndarray # (P,) int64 nanoseconds
     found: Neighbors # (P, k) their answers
-    nbr: np.ndarray # (P, k) int64 position of each neighbour among the questions of the hop below; padding = the question's own
+    # (P, k) int64 position of each neighbour among the questions of the hop below; padding = the question's own
+    nbr: np.ndarray
 
 # %% ../../../nbs/30_graph/sampling/neighbors.ipynb #1a5e72c8
 @dataclass(frozen=True, eq=False)
@@ -348,7 +363,8 @@ def multi_hop(
     rings = []
     for _ in range(hops):
         found = ask(who, when, k)
-        below_who, below_when, place = _beneath(_table(found.nbr.size + len(who)), who, when, found.nbr, found.t, found.mask)
+        below_who, below_when, place = _beneath(_table(found.nbr.size + len(who)), who, when, found.nbr, found.t,
+                                                found.mask)
         rings.append(Ring(who, when, found, place))
         who, when = below_who, below_when
     return Reach(top, tuple(rings), who, when)

@@ -16,7 +16,9 @@ from ..relations import relation_types
 def slot_types(
     events: Events,
     cut=None, # row label: unmarked events that became known later do not count; None = all count
-) -> tuple: # names as `relation_types` gives them: 'edge' first where it has slots, then the marks in the order of the fields
+    # names as `relation_types` gives them: 'edge' first where it has slots, then the marks in the order of the
+    # fields
+) -> tuple:
     "The relations that have slots of their own"
     names, kind = relation_types(events if cut is None else events.until(cut))
     return names if len(names) == 1 or (kind == 0).any() else names[1:]
@@ -31,10 +33,12 @@ def keyed(
     place = np.array([types.index(a) if a in types else -1 for a in names])[kind]
     odd = np.flatnonzero(place < 0)
     if len(odd):
-        raise BadData(f"slots: event {odd[0]} is of relation {names[kind[odd[0]]]} ({len(odd)} such events), the slots are for {', '.join(types)}. "
+        raise BadData(f"slots: event {odd[0]} is of relation {names[kind[odd[0]]]} ({len(odd)} such events), "
+                      f"the slots are for {', '.join(types)}. "
                       "Drop these events, or fit on rows that know of them ('edge' is an event without a mark).")
     n = len(e.symbols)
-    return Events(e.src, (place * n + e.dst).astype(np.int32), e.t, np.empty((len(e), 0), np.float32), tuple(map(str, range(len(types) * n))), ())
+    return Events(e.src, (place * n + e.dst).astype(np.int32), e.t, np.empty((len(e), 0), np.float32),
+                  tuple(map(str, range(len(types) * n))), ())
 
 # %% ../../../nbs/30_graph/sampling/per_relation.ipynb #67825547
 class SlotIndex:
@@ -44,7 +48,8 @@ class SlotIndex:
         types: tuple = (), # names of the relations, in the order of the slots; () = those of `slot_types`
     ):
         self.types = tuple(types) or slot_types(events)
-        if len(set(self.types)) < len(self.types): raise BadParams(f"slots: types={self.types}. Name each relation once.")
+        if len(set(self.types)) < len(self.types):
+            raise BadParams(f"slots: types={self.types}. Name each relation once.")
         self.symbols, self.n, self.index = events.symbols, len(events.symbols), NeighborIndex(keyed(events, self.types))
 
     def __len__(self): return len(self.index)
@@ -53,14 +58,17 @@ class SlotIndex:
     def append(self,
         events: Events, # over the same symbols, none earlier than the last one here
     ):
-        "Add later events, as if the index had been built with them; `BadData` on earlier ones, other symbols and other relations"
-        if events.symbols != self.symbols: raise BadData('append: these events have other symbols. Build them over the symbols of the index.')
+        """Add later events, as if the index had been built with them;
+        `BadData` on earlier ones, other symbols and other relations"""
+        if events.symbols != self.symbols:
+            raise BadData('append: these events have other symbols. Build them over the symbols of the index.')
         self.index.append(keyed(events, self.types))
         return self
 
     def recent(self,
         nodes: np.ndarray, # (Q,) node asked about
-        times: np.ndarray, # (Q,) int64 nanoseconds; only events STRICTLY before count. The query of row t is core.query_instants
+        # (Q,) int64 nanoseconds; only events STRICTLY before count. The query of row t is core.query_instants
+        times: np.ndarray,
         k: int, # neighbours wanted of each relation
     ) -> Neighbors: # (Q, R*k) relation by relation, most recent first in each
         "The last `k` events of each relation that each node knew of before its instant"
@@ -72,7 +80,8 @@ class SlotIndex:
         k: int, # neighbours wanted of each relation
         seed: int = 0, # another seed, another draw; the same (seed, node, time) always draws the same
     ) -> Neighbors: # (Q, R*k) relation by relation, most recent first in each
-        "`k` different earlier events of each relation, every set with the same chance; all of them where there are at most `k`"
+        """`k` different earlier events of each relation, every set with the same chance;
+        all of them where there are at most `k`"""
         return self._ask('uniform', lambda *q: self.index.uniform(*q, seed), nodes, times, k)
 
     def _ask(self, who, ask, nodes, times, k):

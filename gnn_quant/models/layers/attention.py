@@ -37,18 +37,21 @@ def joined(
 def fusable(*tensors) -> bool:
     "Whether the kernel can take these"
     plain = not torch.is_autocast_enabled('cpu') and not torch.compiler.is_compiling()
-    return plain and all(type(x) in (torch.Tensor, nn.Parameter) and x.device.type == 'cpu' and x.dtype == torch.float32 for x in tensors)
+    return plain and all(type(x) in (torch.Tensor, nn.Parameter) and x.device.type == 'cpu'
+                         and x.dtype == torch.float32 for x in tensors)
 
 def check_gather(layer, q, h, nbr, tie, mask):
     "The ties, of width 0 if there are none; `BadData` on shapes and places that do not fit"
     if tie is None: tie = h.new_zeros(*nbr.shape, 0)
-    say = lambda what, found, want: BadData(f'gather: {what} {found}, wanted {want}. Pass one row a question and one slot a neighbour.')
+    say = lambda what, found, want: BadData(f'gather: {what} {found}, wanted {want}. '
+                                            'Pass one row a question and one slot a neighbour.')
     n, k = nbr.shape if nbr.ndim == 2 else (len(q), 'K')
-    wants = (('q', q, (n, layer.w_q.shape[1])), ('nbr', nbr, (n, k)), ('mask', mask, (n, k)), ('tie', tie, (n, k, tie.shape[-1])),
-             ('h', h, (len(h), layer.w_k.shape[1] - tie.shape[-1])))
+    wants = (('q', q, (n, layer.w_q.shape[1])), ('nbr', nbr, (n, k)), ('mask', mask, (n, k)),
+             ('tie', tie, (n, k, tie.shape[-1])), ('h', h, (len(h), layer.w_k.shape[1] - tie.shape[-1])))
     for what, x, shape in wants:
         if tuple(x.shape) != shape: raise say(what, tuple(x.shape), shape)
-    if nbr.dtype != torch.int64 or mask.dtype != torch.bool: raise say('nbr and mask', f'{nbr.dtype} and {mask.dtype}', 'torch.int64 and torch.bool')
+    if nbr.dtype != torch.int64 or mask.dtype != torch.bool:
+        raise say('nbr and mask', f'{nbr.dtype} and {mask.dtype}', 'torch.int64 and torch.bool')
     return tie
 
 # %% ../../../nbs/44_models/layers/attention.ipynb #bcadd54a
@@ -61,7 +64,8 @@ class TemporalAttention(nn.Module):
         heads: int = 2,
     ):
         super().__init__()
-        if d_out % heads: raise BadParams(f'TemporalAttention: width {d_out} does not divide into {heads} heads. Change one of them.')
+        if d_out % heads:
+            raise BadParams(f'TemporalAttention: width {d_out} does not divide into {heads} heads. Change one of them.')
         self.heads, self.d_head = heads, d_out // heads
         self.w_q = nn.Parameter(torch.empty(d_out, d_query))
         self.w_k = nn.Parameter(torch.empty(d_out, d_neighbor))
@@ -88,7 +92,8 @@ class TemporalAttention(nn.Module):
         weights: bool = False, # also return the attention weights
     ): # as `forward` of the neighbours' states joined with their ties
         tie = check_gather(self, q, h, nbr, tie, mask)
-        if not fusable(q, self.w_q, self.w_k, self.w_v, h, tie) or not nbr.numel(): return self.forward(q, joined(h, nbr, tie, mask), mask, weights)
+        if not fusable(q, self.w_q, self.w_k, self.w_v, h, tie) or not nbr.numel():
+            return self.forward(q, joined(h, nbr, tie, mask), mask, weights)
         keep = weights or torch.is_grad_enabled() and any(x.requires_grad for x in (q, h, tie, *self.parameters()))
         out, a = FusedAttention.apply(q, self.w_q, self.w_k, self.w_v, h, nbr, tie, mask, self.heads, keep)
         return (out, a) if weights else out
