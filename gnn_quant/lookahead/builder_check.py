@@ -36,6 +36,7 @@ def another_future(
     if isinstance(source, pd.DatetimeIndex): return source[source <= cut] if how == 'cut' else source
     if isinstance(source, (pd.DataFrame, pd.Series)) and isinstance(source.index, pd.DatetimeIndex):
         return bend(source if isinstance(source, pd.DataFrame) else source.to_frame(), cut, how, seed).pipe(lambda x: x if isinstance(source, pd.DataFrame) else x.iloc[:, 0])
+    if hasattr(source, 'bend'): return source.bend(cut, how, seed)
     if not isinstance(source, Timed): return source
     later, rng, table = source.later(cut), np.random.default_rng(seed), source.table
     if how != 'noise': return table[~later | ((rng.random(len(table)) < .5) & (how == 'blank'))]

@@ -95,7 +95,7 @@ def _beside(folder, name):
 # %% ../../../nbs/10_data/sources/folder.ipynb #d72629bd
 def _sectors(folder):
     path, df = _beside(folder, 'sectors')
-    if path is None: return None
+    if path is None or df is None: return None
     names = symbol_names(df[find_column(df, SYMBOL_NAMES, str(path))], str(path))
     s = pd.Series(df[find_column(df, ('sector', 'industry', 'group'), str(path))].to_numpy(), names)
     if s.index.has_duplicates:
@@ -112,7 +112,7 @@ def _benchmark(folder):
 # %% ../../../nbs/10_data/sources/folder.ipynb #78bb055e
 def _splits(folder):
     path, df = _beside(folder, 'splits')
-    return () if path is None else df.rename(columns=lambda c: str(c).strip().lower())
+    return () if path is None or df is None else df.rename(columns=lambda c: str(c).strip().lower())
 
 # %% ../../../nbs/10_data/sources/folder.ipynb #ac40a9f4
 def _tables(folder):

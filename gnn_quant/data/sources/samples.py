@@ -19,7 +19,8 @@ from ...plugins import source
 def _shipped(package, *parts):
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations: need(package, 'sample-data')
-    path = Path(spec.submodule_search_locations[0]).joinpath(*parts)
+    home = (spec and spec.submodule_search_locations or [''])[0]
+    path = Path(home).joinpath(*parts)
     if path.is_file(): return path
     version = importlib.metadata.version(package.replace('_', '-'))
     todo = "Run: pip install --force-reinstall 'gnn_quant[sample-data]'"
