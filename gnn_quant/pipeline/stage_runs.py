@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['FromRuns', 'StageRun', 'begin', 'keep_version']
 
-# %% ../../nbs/84_pipeline/stage_runs.ipynb #e7878356
+# %% ../../nbs/84_pipeline/stage_runs.ipynb #09944bbb
 import re, sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from .parts import Bundle
+from ..data.bundle import Bundle
 from .artifacts import artefact_of
 from .config import Experiment
 from .reuse import family_of, open_experiment
