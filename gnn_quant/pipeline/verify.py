@@ -110,9 +110,11 @@ def check_figures(
     names = [n.partition('.')[2] for n in run.frames if n.startswith('book.')]
     if not names: return out
     from gnn_quant.backtest.engine import metrics
-    from gnn_quant.pipeline.ledgers import get_ledger
-    for n in names:
-        out += differences(run.metrics.get('strategies', {}).get(n, {}), plain(metrics(get_ledger(run, n))), f'{n}: ')
+    from gnn_quant.data.bundle import Bundle
+    from gnn_quant.pipeline.artifacts import Ledgers, artefact_of
+    year = artefact_of(Bundle, upstream(run, 'ingest')).year if 'ingest' in run.manifest.get('lineage', []) else None
+    for n, led in artefact_of(Ledgers, run).ledgers.items():
+        out += differences(run.metrics.get('strategies', {}).get(n, {}), plain(metrics(led, year=year)), f'{n}: ')
     return out
 
 # %% ../../nbs/84_pipeline/verify.ipynb #80622499
@@ -163,8 +165,10 @@ def check_audit(
     from gnn_quant.pipeline.audit_page import audit_figures
     from gnn_quant.pipeline.audit import audit_record, open_record
     _steady()
-    found = audit_record(open_record(upstream(run, 'signals')), list(pd.DatetimeIndex(run.metrics['cuts'])),
-                         run.params['models'], run.params['seeds'])
+    from gnn_quant.pipeline.config import Experiment
+    how = Experiment.load(run.path / 'experiment.toml').evidence.audit
+    cuts = list(pd.DatetimeIndex(run.metrics['cuts']))
+    found = audit_record(open_record(upstream(run, 'signals')), cuts, list(how.models), how.seeds)
     f = plain(audit_figures(found.audit))
     return differences(flat({k: run.metrics.get(k) for k in f}), flat(f), 'audit: ')
 

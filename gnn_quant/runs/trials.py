@@ -132,7 +132,7 @@ def note_start(
 # %% ../../nbs/82_runs/trials.ipynb #22d2a5a9
 def _book_returns(folder, name): # as `backtest.engine.ledger_returns`, without its libraries
     eq, start = (read_frame(folder / f'book.{name}.parquet')['equity'],
-                 read_json(folder / f'ledger.{name}.json')['start'])
+                 read_json(folder / 'ledgers.json')['facts']['start'][name])
     r = eq.loc[pd.Timestamp(start or eq.index[0]):].pct_change(fill_method=None).iloc[1:]
     return r if start and (eq > 0).all() else r * np.nan
 
