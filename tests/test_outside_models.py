@@ -1,8 +1,8 @@
 "A model and a sizer of another package work by name, and their leaky twins are found"
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from _outside import Installed
 
 from gnn_quant.core import BadParams, peeks, toy_bars
 from gnn_quant.data.target import make_target
@@ -16,8 +16,8 @@ BARS = toy_bars(n=6, t=120)
 
 
 @pytest.fixture(autouse=True)
-def outside(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / 'fixtures' / 'outside_pkg'))
+def outside():
+    with Installed(): yield
 
 
 def features(b):

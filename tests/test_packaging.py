@@ -117,7 +117,8 @@ def test_the_wheel_ships_the_package_and_nothing_else(tmp_path):
 
 def test_the_top_level_stays_as_it_is():
     want = {'nbs', 'gnn_quant', 'reports', 'data', 'deploy', 'tests', 'settings.ini', 'setup.py', 'README.md',
-            'Makefile', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'constraints.txt'}
+            'Makefile', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'constraints.txt',
+            'ruff.toml', 'pyrightconfig.json'}
     done = subprocess.run(['git', 'ls-files', '--cached', '--others', '--exclude-standard'], cwd=ROOT,
                           capture_output=True, text=True)
     if done.returncode: pytest.skip('not a git checkout')

@@ -103,9 +103,13 @@ def permutation_check(case, kind: str) -> Check:
     v = known(p, 'p')
     return Check(id, v, THRESHOLDS[id], v <= THRESHOLDS[id], f'permuting {kind} gives p = {v:.3f}')
 
-def permutation_dates_check(case) -> Check: return permutation_check(case, 'dates')
+def permutation_dates_check(case) -> Check:
+    "p of the strategy against the same weights on other dates"
+    return permutation_check(case, 'dates')
 
-def permutation_names_check(case) -> Check: return permutation_check(case, 'names')
+def permutation_names_check(case) -> Check:
+    "p of the strategy against the same weights on other names"
+    return permutation_check(case, 'names')
 
 # %% ../../nbs/78_evidence/checks.ipynb #2080bb66
 def spa_check(case) -> Check:

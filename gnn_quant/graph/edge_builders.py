@@ -94,7 +94,8 @@ def _built(bundle, options, checked):
     p = find('builder', options.pop('name'))
     given = options_of(p, options)
     if lack := bundle.lacks(p.needs):
-        raise BadParams(f'graph: {p.label} needs {", ".join(lack)}, not in the data {bundle.name}. Leave it out, or load it.')
+        raise BadParams(f'graph: {p.label} needs {", ".join(lack)}, not in the data {bundle.name}. '
+                        'Leave it out, or load it.')
     def build(b): return p.make(b, **given)
     return vouched(build, bundle, cuts=1, who=f'graph: {p.label}') if checked else build(bundle)
 

@@ -32,7 +32,8 @@ def toy_group_events(
     parts = []
     for day in sorted(d['asof'].unique()):
         if day > index[-1]: continue
-        group = d[d['asof'] <= day].drop_duplicates('symbol', keep='last').set_index('symbol')['group'].reindex(symbols).to_numpy()
+        group = d[d['asof'] <= day].drop_duplicates('symbol', keep='last').set_index('symbol')['group'].reindex(
+            symbols).to_numpy()
         src, dst = np.nonzero((group[:, None] == group[None, :]) & ~np.eye(len(symbols), dtype=bool))
         parts.append((src, dst, np.full(len(src), instants(index[index >= day])[0])))
     src, dst, t = (np.concatenate(p) for p in zip(*parts))

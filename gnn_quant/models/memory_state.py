@@ -19,9 +19,12 @@ def memory_of(
 ) -> pd.DataFrame: # (R, width*N) columns (number, symbol)
     "State of every name's memory at each row; `BadParams` for a model without one"
     net = getattr(model, 'net', None)
-    if not hasattr(net, 'cell') or not hasattr(net, 'read'): raise BadParams(f"memory_of: {getattr(model, 'name', type(model).__name__)} has no memory, or is not fitted. Pass a fitted TGN.")
+    if not hasattr(net, 'cell') or not hasattr(net, 'read'):
+        raise BadParams(f"memory_of: {getattr(model, 'name', type(model).__name__)} has no memory, "
+                        "or is not fitted. Pass a fitted TGN.")
     width, heard = net.cell.hidden_size, []
-    hook = net.read.register_forward_pre_hook(lambda _, args: heard.append(args[0][..., :width].detach().numpy().copy()))
+    hook = net.read.register_forward_pre_hook(
+        lambda _, args: heard.append(args[0][..., :width].detach().numpy().copy()))
     try: model.predict(x, events, rows)
     finally: hook.remove()
     state = np.concatenate([h.reshape(-1, len(events.symbols), width) for h in heard])[:len(rows)]

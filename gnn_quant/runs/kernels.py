@@ -29,14 +29,17 @@ def kernel_class(
             if 0 < len(sockets) < 90: self.transport, self.ip = 'ipc', f'{sockets}/k'
 
         @property
-        def kernel_spec(self): return KernelSpec(argv=[sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='python3', language='python')
+        def kernel_spec(self):
+            return KernelSpec(argv=[sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}'],
+                              display_name='python3', language='python')
         async def _async_pre_start_kernel(self, **kw):
             out = await super()._async_pre_start_kernel(**kw)
             if warm: fork_from(warm, self.provisioner, f'{sockets}/kernel.log')
             return out
         async def _async_start_kernel(self, **kw):
             with open(f'{sockets}/kernel.log' if sockets else os.devnull, 'ab') as log:
-                return await super()._async_start_kernel(**kw | dict(env=os.environ | environment, stdout=log, stderr=log))
+                return await super()._async_start_kernel(
+                    **kw | dict(env=os.environ | environment, stdout=log, stderr=log))
         start_kernel = _async_start_kernel
 
     return OwnKernel
@@ -63,5 +66,7 @@ def kernel_environment(
 ) -> dict[str, str]:
     "What a kernel has to know: settings with absolute folders, and how many threads it may use"
     own = {f'GNNQ_{k.upper()}': str(v.absolute() if isinstance(v, Path) else v) for k, v in s.model_dump().items()}
-    return own | {k: str(s.threads) for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')} | dict(
-        PYTHONHASHSEED='0', PYTHONFAULTHANDLER='1', JUPYTER_PLATFORM_DIRS='1', MPLBACKEND='module://matplotlib_inline.backend_inline')
+    return (own | {k: str(s.threads)
+                   for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')}
+            | dict(PYTHONHASHSEED='0', PYTHONFAULTHANDLER='1', JUPYTER_PLATFORM_DIRS='1',
+                   MPLBACKEND='module://matplotlib_inline.backend_inline'))

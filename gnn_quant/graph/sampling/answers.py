@@ -16,7 +16,8 @@ def sampled(
     events: Events,
     index: pd.DatetimeIndex, # (R,) rows that ask
     k: int = 10, # most recent events, of each relation where `types` has several
-    types: tuple = (), # names of the relations that have slots, as models take them; () = those of `slot_types` at the last row
+    # names of the relations that have slots, as models take them; () = those of `slot_types` at the last row
+    types: tuple = (),
 ) -> Events: # one edge an answer, stamped with the row that asked: slot, age (days), and the fields of the event
     "What the neighbour sampler answers at each row's query instant"
     n, at = len(events.symbols), query_instants(index)
@@ -24,4 +25,5 @@ def sampled(
     q, slot = np.nonzero(found.mask)
     event = found.event[q, slot]
     msg = np.c_[slot, found.age[q, slot] / 86_400e9, events.msg[event]]
-    return make_events(found.nbr[q, slot], q % n, at[q // n] - 1, msg, events.symbols, ('slot', 'age', *(f'said.{f}' for f in events.fields)))
+    return make_events(found.nbr[q, slot], q % n, at[q // n] - 1, msg, events.symbols,
+                       ('slot', 'age', *(f'said.{f}' for f in events.fields)))
