@@ -45,7 +45,8 @@ app.add_typer(data_app, name='data')
 app.add_typer(trials_app, name='trials')
 app.add_typer(audit_app, name='audit')
 STATE = dict(debug=False)
-Named = Annotated[str, typer.Argument(metavar='EXPERIMENT', help='A name in nbs/experiments, or the path of a TOML file.')]
+Named = Annotated[
+    str, typer.Argument(metavar='EXPERIMENT', help='A name in nbs/experiments, or the path of a TOML file.')]
 Changes = Annotated[list[str], typer.Option('-p', '--param', metavar='PATH=VALUE', help=(
     'A setting of the experiment, such as costs.slippage_bp=10 or models.tgat.width=64; repeat for more.'))]
 Params = Annotated[list[str],
@@ -87,12 +88,14 @@ def text_table(
 # %% ../nbs/98_cli/cli.ipynb #3b69791c
 @app.command('run')
 def run_command(
-    name: Annotated[str, typer.Argument(help='A run notebook by name (see gnnq params), or the path of any .ipynb with a parameters cell.')],
+    name: Annotated[str, typer.Argument(help='A run notebook by name (see gnnq params), '
+                                        'or the path of any .ipynb with a parameters cell.')],
     param: Params = [],
     timeout: Timeout = 0,
     quiet: Quiet = False,
 ):
-    "Run one notebook and keep the result under the reports folder. Prints the path of the page it made, or of its folder. Parameters: gnnq params NAME. In a stage of the day, -p costs.slippage_bp=10 changes its experiment."
+    """Run one notebook and keep the result under the reports folder. Prints the path of its page, or of its folder.
+    Parameters: gnnq params NAME. In a stage of the day, -p costs.slippage_bp=10 changes its experiment."""
     from gnn_quant.pipeline.daily import fitting, in_silence, run_named
     from gnn_quant.runs.engine import page_of
     from gnn_quant.runs.parameters import assignments
@@ -103,15 +106,20 @@ def run_command(
 # %% ../nbs/98_cli/cli.ipynb #2b1c2967
 @app.command('daily')
 def daily_command(
-    experiment: Annotated[str, typer.Option('-e', '--experiment', help='A name in nbs/experiments, or the path of a TOML file.')] = 'us20',
+    experiment: Annotated[str, typer.Option(
+        '-e', '--experiment', help='A name in nbs/experiments, or the path of a TOML file.')] = 'us20',
     param: Changes = [],
-    source: Annotated[str, typer.Option(help="Data to run on, instead of the experiment's: a name of 'gnnq data list', or a folder of CSV or Parquet files.")] = '',
-    again: Annotated[bool, typer.Option('--again', help='Run every stage, also those that a finished run could stand for.')] = False,
-    until: Annotated[str, typer.Option(help='The last stage: ingest, features, train, signals, backtest, audit or tearsheet.')] = 'tearsheet',
+    source: Annotated[str, typer.Option(help="Data to run on, instead of the experiment's: "
+                                        "a name of 'gnnq data list', or a folder of CSV or Parquet files.")] = '',
+    again: Annotated[bool, typer.Option(
+        '--again', help='Run every stage, also those that a finished run could stand for.')] = False,
+    until: Annotated[str, typer.Option(help='The last stage: ingest, features, train, signals, backtest, '
+                                       'audit or tearsheet.')] = 'tearsheet',
     timeout: Timeout = 0,
     quiet: Quiet = False,
 ):
-    "Do the day's work: ingest, features, train, signals, backtest, audit, tearsheet. A stage with the same inputs, settings and code as a finished run is not run again. Prints the path of the tear sheet."
+    """Do the day's work: ingest, features, train, signals, backtest, audit, tearsheet. A stage with the same
+    inputs, settings and code as a finished run is not run again. Prints the path of the tear sheet."""
     from gnn_quant.pipeline.daily import in_silence, run_day
     from gnn_quant.runs.engine import page_of
     e = _experiment(experiment, [*([f'data.source={source}'] if source else []), *param])
@@ -137,7 +145,8 @@ def experiment_show_command(
 
 @experiment_app.command('check')
 def experiment_check_command(name: Named = 'us20', param: Changes = []):
-    "Check an experiment: keys, types, contradictions, and that everything it names exists. Exit code 2 when something is wrong."
+    """Check an experiment: keys, types, contradictions, and that everything it names exists.
+    Exit code 2 when something is wrong."""
     from gnn_quant.pipeline.experiment_commands import check_text
     text, valid = check_text(_experiment(name, param))
     print(text)
@@ -154,7 +163,8 @@ def experiment_diff_command(
 
 # %% ../nbs/98_cli/cli.ipynb #81f3b013
 @app.command('list')
-def list_command(kind: Annotated[str, typer.Argument(help='sources, tables, features, builders, models, sizers, costs, checks or sections.')]):
+def list_command(kind: Annotated[
+    str, typer.Argument(help='sources, tables, features, builders, models, sizers, costs, checks or sections.')]):
     "List what an experiment can name: what it needs, how far it looks back, its unit, and the package it comes from."
     from gnn_quant.pipeline.plugin_rooms import broken_packages, plugin_table
     rows = plugin_table(kind)

@@ -49,7 +49,9 @@ def test_damage_is_found(table, tmp_path, damage):
     table.save(tmp_path)
     path = tmp_path / 'test_table.json'
     if damage == 'facts': path.write_text(path.read_text().replace('"note": "x"', '"note": "z"'))
-    if damage == 'frame': Table(table.a * 2, table.b, 'x').save(tmp_path / 'b') and (tmp_path / 'b/test_a.parquet').replace(tmp_path / 'test_a.parquet')
+    if damage == 'frame':
+        (Table(table.a * 2, table.b, 'x').save(tmp_path / 'b')
+         and (tmp_path / 'b/test_a.parquet').replace(tmp_path / 'test_a.parquet'))
     if damage == 'missing': (tmp_path / 'test_b.parquet').unlink()
     if damage == 'other': path.write_text('{"kind": "scores"}')
     if damage == 'half': path.write_text(path.read_text()[:40])
@@ -66,7 +68,8 @@ def test_a_kill_between_the_files_leaves_no_artefact(table, tmp_path, monkeypatc
 def test_what_was_known(table):
     cut = table.a.index[10]
     later = Table(table.a.loc[:cut], table.b.where(table.b.index.to_series() <= cut, 9.), 'x')
-    assert all(np.array_equal(p, q, equal_nan=p.dtype.kind == 'f') for p, q in zip(table.known_by(cut), later.known_by(cut)))
+    assert all(np.array_equal(p, q, equal_nan=p.dtype.kind == 'f')
+               for p, q in zip(table.known_by(cut), later.known_by(cut)))
 
 
 def test_a_class_without_a_kind_is_not_saved(table, tmp_path):

@@ -35,7 +35,8 @@ def test_the_same_as_model_by_model(inputs, jobs, tmp_path):
         assert list(got[m].scores) == list(want.scores) and got[m].random == want.random
         for s in want.scores: pd.testing.assert_frame_equal(got[m].scores[s], want.scores[s], check_exact=True)
         pd.testing.assert_frame_equal(got[m].history, want.history, check_exact=True)
-    assert (tmp_path / 'seed3/mlp').is_dir() and list(got['ridge'].scores) == [0], 'a model without chance is trained once'
+    assert (tmp_path / 'seed3/mlp').is_dir() and list(got['ridge'].scores) == [0], (
+        'a model without chance is trained once')
 
 
 def test_finished_folds_are_taken_up(inputs, tmp_path):

@@ -31,7 +31,8 @@ def gone(pid, seconds=5):
 @pytest.fixture
 def project(tmp_path):
     s = place(tmp_path)
-    write(s.notebooks_dir, 'state', PARAMS, "import os, sys\nseen = globals().get('seen', 0) + 1\nsys.flag = getattr(sys, 'flag', 0) + 1",
+    write(s.notebooks_dir, 'state', PARAMS,
+          "import os, sys\nseen = globals().get('seen', 0) + 1\nsys.flag = getattr(sys, 'flag', 0) + 1",
           "import json, pathlib\nloaded = 'wave' in sys.modules\nenv = os.environ.get('GNNQ_SEED')",
           FINISH.format('[seen, sys.flag, loaded, os.getpid(), env]'))
     return s
@@ -41,13 +42,15 @@ def test_each_kernel_is_fresh_and_has_the_libraries_that_were_imported(project):
     with WarmKernels(kernel_environment(project), FEW) as warm:
         first, second = (run('state', {}, project, quiet=True, warm=warm) for _ in range(2))
     (seen, flag, loaded, pid, env), other = first.metrics['got'], second.metrics['got']
-    assert (seen, flag, loaded, env) == (1, 1, True, '0') and other[:3] == [1, 1, True], 'nothing of the first run is in the second'
+    assert (seen, flag, loaded, env) == (1, 1, True, '0') and other[:3] == [1, 1, True], (
+        'nothing of the first run is in the second')
     assert pid != other[3] and gone(pid) and gone(other[3])
 
 
 def test_a_failing_cell_is_named_as_with_a_kernel_of_its_own(project):
     write(project.notebooks_dir, 'fails', PARAMS, "raise ValueError('it broke')")
-    with WarmKernels(kernel_environment(project), FEW) as warm, pytest.raises(RunFailed, match='cell 2 .*ValueError: it broke'):
+    with WarmKernels(kernel_environment(project), FEW) as warm, pytest.raises(
+        RunFailed, match='cell 2 .*ValueError: it broke'):
         run('fails', {}, project, quiet=True, warm=warm)
 
 
@@ -61,7 +64,9 @@ def test_without_the_server_a_kernel_is_started_in_the_ordinary_way(project):
     warm = WarmKernels(kernel_environment(project), FEW)
     warm.process.kill()
     warm.process.wait()
-    try: assert run('state', {}, project, quiet=True, warm=warm).metrics['got'][2] is False, 'no library was loaded before'
+    try:
+        assert run('state', {}, project, quiet=True, warm=warm).metrics['got'][2] is False, (
+            'no library was loaded before')
     finally: warm.close()
 
 

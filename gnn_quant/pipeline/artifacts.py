@@ -52,7 +52,8 @@ def frame_events(
 ) -> Events:
     "The events in a table"
     message = np.ascontiguousarray(x[[f'msg.{f}' for f in fields]].to_numpy(np.float32))
-    src, dst, t = (np.ascontiguousarray(x[k].to_numpy(d)) for k, d in (('src', np.int32), ('dst', np.int32), ('t', np.int64)))
+    src, dst, t = (np.ascontiguousarray(x[k].to_numpy(d))
+                   for k, d in (('src', np.int32), ('dst', np.int32), ('t', np.int64)))
     return Events(src, dst, t, message, tuple(symbols), tuple(fields))
 
 # %% ../../nbs/84_pipeline/artifacts.ipynb #bde92f7f
@@ -71,7 +72,8 @@ class Edges(Artefact):
 
     @classmethod
     def from_parts(cls, frames, facts):
-        return cls(frame_events(frames['events'], facts['symbols'], facts['fields']), tuple(facts['caveats']), tuple(facts['checked']))
+        return cls(frame_events(frames['events'], facts['symbols'], facts['fields']), tuple(facts['caveats']),
+                   tuple(facts['checked']))
 
     def known_by(self, t): return self.events.known_by(t)
 
@@ -90,14 +92,16 @@ class Targets(Artefact):
     def facts(self): return dict(spans=[[y.horizon, y.delay] for y in self.targets])
 
     @classmethod
-    def from_parts(cls, frames, facts): return cls(tuple(Target(frames[f'target.{h}'], h, d) for h, d in facts['spans']))
+    def from_parts(cls, frames, facts):
+        return cls(tuple(Target(frames[f'target.{h}'], h, d) for h, d in facts['spans']))
 
     def known_by(self, t): return [a for y in self.targets for a in y.known_by(t)]
 
 # %% ../../nbs/84_pipeline/artifacts.ipynb #20a7a4aa
 def _named(kind, tables): return {f'{kind}.{k}': v for k, v in tables.items()}
 
-def _unnamed(kind, frames): return {k.removeprefix(f'{kind}.'): v for k, v in frames.items() if k.startswith(f'{kind}.')}
+def _unnamed(kind, frames):
+    return {k.removeprefix(f'{kind}.'): v for k, v in frames.items() if k.startswith(f'{kind}.')}
 
 # %% ../../nbs/84_pipeline/artifacts.ipynb #49d0af00
 @dataclass(frozen=True, eq=False)
@@ -121,7 +125,8 @@ class Scores(Artefact):
     @classmethod
     def from_parts(cls, frames, facts):
         seeds = {k: frames[k] for k in facts['seeds']}
-        return cls({m: frames[f'scores.{m}'] for m in facts['models']}, seeds, frames.get('folds'), frames.get('history'))
+        return cls({m: frames[f'scores.{m}'] for m in facts['models']}, seeds, frames.get('folds'),
+                   frames.get('history'))
 
     def known_by(self, t): return known(_named('scores', self.scores) | self.seeds, t)
 
@@ -198,5 +203,6 @@ def artefact_of(
         raise BadParams(f'{run.name} {run.id}: holds no {kind.kind}. Name the run of another notebook.')
     found = read_json(path).get('frames', {})
     if odd := [k for k, h in found.items() if run.frames.get(k) != h]:
-        raise StoreError(f'store: {path}: frame {odd[0]} is not the one of the manifest. See what else: gnnq verify {run.id}')
+        raise StoreError(f'store: {path}: frame {odd[0]} is not the one of the manifest. '
+                         f'See what else: gnnq verify {run.id}')
     return kind.from_parts(*read_parts(kind.kind, run.path))

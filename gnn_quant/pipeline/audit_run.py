@@ -23,7 +23,8 @@ def made_from(
 
 # %% ../../nbs/84_pipeline/audit_run.ipynb #7b4a9812
 def signals_of(
-    ref: str, # as for `folders.find_run`: a folder, an id or the beginning of one, or a notebook's name for its newest run
+    # as for `folders.find_run`: a folder, an id or the beginning of one, or a notebook's name for its newest run
+    ref: str,
     settings: Settings,
 ) -> Run:
     "The run of signals that belongs to a run; `BadParams` with the command that makes one where there is none"
@@ -32,7 +33,8 @@ def signals_of(
     if run.name == 'signals': return run
     if 'signals' in run.manifest.get('lineage', []): return upstream(run, 'signals')
     if run.name not in ('ingest', 'features', 'train'):
-        raise BadParams(f'audit: a run of {run.name} is no stage of a day. Name one of ingest, features, train, signals, backtest or tearsheet.')
+        raise BadParams(f'audit: a run of {run.name} is no stage of a day. '
+                        'Name one of ingest, features, train, signals, backtest or tearsheet.')
     below = next((r for r in list_runs(settings, 'signals', 'finished') if made_from(r, run.id)), None)
     if below is not None: return below
     todo = 'gnnq run signals' + (f' -p train_run={run.id}' if run.name == 'train' else '')
@@ -49,4 +51,5 @@ def audit_run(
 ) -> Run: # of audit; `metrics['passed']` is the verdict, audit.html the page
     "Run the pipeline of a run again on other futures; `RunFailed` when that could not be done at all"
     if 'signals_run' in params: raise BadParams('audit: signals_run follows from the run that is named. Leave it out.')
-    return run_named('audit', params | dict(signals_run=str(signals_of(ref, settings).path)), settings, say, text, timeout)
+    return run_named('audit', params | dict(signals_run=str(signals_of(ref, settings).path)), settings, say, text,
+                     timeout)

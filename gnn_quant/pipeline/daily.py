@@ -14,7 +14,8 @@ from pathlib import Path
 from ..core import BadParams, RunFailed
 from ..evidence.trials import count
 from .config import Experiment
-from .reuse import count_facts, family_of, identity_of, look_up, open_experiment, source_fingerprint, stage_key
+from .reuse import (count_facts, family_of, identity_of, look_up, open_experiment,
+                                      source_fingerprint, stage_key)
 from ..runs.engine import find_notebook, kernel_environment, run, spec_of
 from ..runs.folders import Run, use_run
 from ..runs.parameters import check_params, read_notebook
@@ -23,8 +24,8 @@ from ..runs.warm import WarmKernels
 from ..settings import Settings
 
 # %% ../../nbs/84_pipeline/daily.ipynb #af639c4c
-DAY = dict(ingest=(), features=('ingest',), train=('features',), signals=('train',), backtest=('signals',), audit=('signals',),
-           tearsheet=('backtest', 'audit'))
+DAY = dict(ingest=(), features=('ingest',), train=('features',), signals=('train',), backtest=('signals',),
+           audit=('signals',), tearsheet=('backtest', 'audit'))
 
 # %% ../../nbs/84_pipeline/daily.ipynb #d4445a9d
 @contextlib.contextmanager
@@ -32,7 +33,8 @@ def on_terminal():
     "Progress of the stages as lines of a terminal that change"
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-    columns = (SpinnerColumn(), TextColumn('{task.description:10}'), TimeElapsedColumn(), TextColumn('[dim]{task.fields[say]}'))
+    columns = (SpinnerColumn(), TextColumn('{task.description:10}'), TimeElapsedColumn(),
+               TextColumn('[dim]{task.fields[say]}'))
     with Progress(*columns, console=Console(stderr=True)) as bar:
         tasks = {}
         def say(stage, what, line):
@@ -117,7 +119,8 @@ def run_stage(
         say(name, 'done', f'as of {found.run.asof}, reused from run {found.run.id}')
         return Step(name, found.run, True)
     given = {f'{k}_run': str(r.path) for k, r in above.items()} | dict(experiment=e.to_toml()) | params
-    return Step(name, run_shown(name, given, settings, say, timeout=timeout, identity=identity_of(name, e, key), warm=kernels and kernels()))
+    return Step(name, run_shown(name, given, settings, say, timeout=timeout, identity=identity_of(name, e, key),
+                                warm=kernels and kernels()))
 
 # %% ../../nbs/84_pipeline/daily.ipynb #192ca02b
 @contextlib.contextmanager
@@ -239,12 +242,14 @@ class ExperimentRun:
     def __repr__(self): return '\n'.join(f'{k}: {v}' for k, v in card(self).items())
 
     def _repr_html_(self):
-        rows = ''.join(f'<tr><th style="text-align:left">{k}</th><td style="text-align:left">{v}</td></tr>' for k, v in card(self).items())
+        rows = ''.join(f'<tr><th style="text-align:left">{k}</th><td style="text-align:left">{v}</td></tr>'
+                       for k, v in card(self).items())
         return f'<table>{rows}</table>'
 
 # %% ../../nbs/84_pipeline/daily.ipynb #0b374c25
-CARD = dict(annual_return='annual return', volatility='volatility', sharpe='Sharpe ratio', max_drawdown='maximum drawdown', turnover='turnover a year',
-            costs='costs', break_even_bp='break-even cost (bp)')
+CARD = dict(annual_return='annual return', volatility='volatility', sharpe='Sharpe ratio',
+            max_drawdown='maximum drawdown', turnover='turnover a year', costs='costs',
+            break_even_bp='break-even cost (bp)')
 
 def card(
     r: ExperimentRun,
@@ -253,7 +258,8 @@ def card(
     last, f = r.steps[-1].run, r.figures
     shown = {label: f'{f[k]:,.4g}' for k, label in CARD.items() if f.get(k) is not None}
     dates = f"{str(f['start'])[:10]} to {str(f['end'])[:10]}"
-    about = dict(experiment=f'{r.experiment.name} {r.experiment.hash[:12]}', strategy=last.metrics['strategy'], verdict=last.metrics['verdict'])
+    about = dict(experiment=f'{r.experiment.name} {r.experiment.hash[:12]}', strategy=last.metrics['strategy'],
+                 verdict=last.metrics['verdict'])
     return about | dict(rows=dates) | shown | dict(trials=last.metrics['trials'], page=str(r.page))
 
 # %% ../../nbs/84_pipeline/daily.ipynb #7a21e87a
@@ -288,4 +294,5 @@ def run_named(
     facts = _follows_from(name, e, settings) or {}
     identity = identity_of(name, e, stage_key(name, nb, e, family_of(above), facts))
     links = {f'{k}_run': str(r.path) for k, r in above.items()}
-    return run_shown(name, given | links | dict(experiment=e.to_toml(), overrides=[]), settings, say, timeout=timeout, identity=identity)
+    return run_shown(name, given | links | dict(experiment=e.to_toml(), overrides=[]), settings, say,
+                     timeout=timeout, identity=identity)

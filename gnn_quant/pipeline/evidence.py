@@ -43,20 +43,27 @@ def audit_of(
     "What an audit found; `BadParams` where it took another line apart"
     if audit is None: return None, {}
     own = upstream(audit, 'signals')
-    if own.id != signals.id: raise BadParams(f'audit_run: {audit.id} took signals {own.id} apart, the backtest was made from {signals.id}. Audit those: gnnq audit run {signals.id}')
-    if 'audit' not in audit.frames: raise BadParams(f'audit_run: {audit.id} kept no table of what was compared. Audit with the notebook of the workbench: gnnq audit run {signals.id}')
+    if own.id != signals.id:
+        raise BadParams(f'audit_run: {audit.id} took signals {own.id} apart, '
+                        f'the backtest was made from {signals.id}. Audit those: gnnq audit run {signals.id}')
+    if 'audit' not in audit.frames:
+        raise BadParams(f'audit_run: {audit.id} kept no table of what was compared. '
+                        f'Audit with the notebook of the workbench: gnnq audit run {signals.id}')
     m = audit.metrics
     asked = m.get('models') or []
     if main and asked and main not in asked: return dict(why=f"audit {audit.id} asked only {', '.join(asked)}"), {}
     tables = {n: get_frame(audit, n) for n in ('audit', 'attention', 'warmup') if n in audit.frames}
-    stages = {k: m['stages'][k] for k in sorted(m['stages'], key=list(tables['audit'].index).index if 'audit' in tables else None)}
-    return {k: m[k] for k in ('passed', 'verdict', 'cuts', 'findings', 'sentence')} | dict(stages=stages, run=audit.id), tables
+    stages = {k: m['stages'][k]
+              for k in sorted(m['stages'], key=list(tables['audit'].index).index if 'audit' in tables else None)}
+    return ({k: m[k] for k in ('passed', 'verdict', 'cuts', 'findings', 'sentence')}
+            | dict(stages=stages, run=audit.id), tables)
 
 # %% ../../nbs/84_pipeline/evidence.ipynb #d00edges
 def reads_edges(e: Experiment, label: str) -> bool:
     "Does a model of the experiment read the graph?"
     line = next(k for k in e.lines if k.label == label)
-    return line.ablation != 'edge_free' and line.model.rpartition(':')[2] in {p.name for p in plugins_of('model') if 'edges' in p.needs}
+    return (line.ablation != 'edge_free'
+            and line.model.rpartition(':')[2] in {p.name for p in plugins_of('model') if 'edges' in p.needs})
 
 # %% ../../nbs/84_pipeline/evidence.ipynb #b46763d9
 TWINS = {'edge-free': 'edge_free', 'rewired': 'rewired', 'market': 'market'}
@@ -80,11 +87,12 @@ def case_of(
     about, tables = audit_of(audit, signals, main)
     say('controls')
     controls, known = controls_of(made, e, main)
-    kept = {n: get_frame(back, n) for n in ('survivorship', 'capacity') if n in back.frames and main == next(iter(scores))}
-    return StrategyCase(
-        weights, ledgers, d.bars, costs, d.benchmark, count, returns, {m: scores[m] for m in names}, y,
-        {k: v for k, v in TWINS.items() if v in scores and v != main}, equal, about, kept | tables | known, hashes_of(runs, audit),
-        e.evidence.permutations, e.evidence.seed, rows_of_year(d), controls, reads_edges(e, main), plain_costs(costs, ledgers[main]))
+    kept = {n: get_frame(back, n) for n in ('survivorship', 'capacity')
+            if n in back.frames and main == next(iter(scores))}
+    return StrategyCase(weights, ledgers, d.bars, costs, d.benchmark, count, returns, {m: scores[m] for m in names},
+                        y, {k: v for k, v in TWINS.items() if v in scores and v != main}, equal, about,
+                        kept | tables | known, hashes_of(runs, audit), e.evidence.permutations, e.evidence.seed,
+                        rows_of_year(d), controls, reads_edges(e, main), plain_costs(costs, ledgers[main]))
 
 def rows_of_year(d: Bundle): return int(d.year) if d.year == int(d.year) else d.year
 
@@ -101,14 +109,16 @@ def controls_of(
     "What a model finds where the answer is known; the reason where it cannot be asked"
     if not e.evidence.controls: return dict(controls=dict(why='the tear sheet was run with controls=0')), {}
     from gnn_quant.pipeline.audit import stored_folds
-    x, events, y, line = made[Features].frame, made[Edges].events, made[Targets].first, next(k for k in e.lines if k.label == main)
+    x, events, y, line = (made[Features].frame, made[Edges].events, made[Targets].first,
+                          next(k for k in e.lines if k.label == main))
     fold = max(stored_folds(made[Scores].folds, x.index), key=lambda f: (len(f.test), f.test[0]))
     seeds = tuple(line.seeds[0] + i for i in range(e.evidence.controls))
     try: t = run_controls(maker_of(line), x, events, y, fold, seeds, jobs=0)
     except BadData as err: return dict(controls=dict(why=str(err).rstrip('.'))), {}
     must = ('planted in nodes', 'labels shuffled')
     alarms = [k for k, v in t['verdict'].items() if v == 'too good' or v in ('missed', 'found something') and k in must]
-    figures = dict(words=control_words(t), alarms=alarms, seeds=len(seeds), first=f'{fold.test[0]:%Y-%m-%d}', last=f'{fold.test[-1]:%Y-%m-%d}')
+    figures = dict(words=control_words(t), alarms=alarms, seeds=len(seeds), first=f'{fold.test[0]:%Y-%m-%d}',
+                   last=f'{fold.test[-1]:%Y-%m-%d}')
     return dict(controls=figures), dict(controls=t)
 
 # %% ../../nbs/84_pipeline/evidence.ipynb #fcdd67e2
@@ -151,7 +161,9 @@ def evidence_of(
     bars, told = record.data.bars, pd.DatetimeIndex(np.unique(record.edges.events.t))
     found = audit_record(record, draw_cuts(record.folds, bars.index, 0, c.seed + 1, told), tell=say)
     f = audit_figures(found.audit)
-    figures = e.figures | dict(audit={k: f[k] for k in ('passed', 'verdict', 'cuts', 'stages', 'findings', 'sentence')} | dict(run=(c.audit or {}).get('run', ''), again=True))
+    figures = (e.figures
+               | dict(audit={k: f[k] for k in ('passed', 'verdict', 'cuts', 'stages', 'findings', 'sentence')}
+                      | dict(run=(c.audit or {}).get('run', ''), again=True)))
     return conclude(c, figures, e.frames | dict(audit=found.audit.table))
 
 # %% ../../nbs/84_pipeline/evidence.ipynb #9762b4b6
@@ -172,23 +184,27 @@ def sheet_of(
     made, x = FromRuns(runs), experiment or open_experiment('', [], runs, None)
     by, d = {r.name: r for r in runs}, made[Bundle]
     design, main = read_json(by['train'].path / 'design.json'), c.main
-    data = dict(name=d.name, hash=by['ingest'].frames['bars'], source=d.source, rows=len(d.bars), symbols=len(d.symbols),
-                first=f'{d.index[0]:%Y-%m-%d}', last=f'{d.index[-1]:%Y-%m-%d}')
-    shape = {k: v for k in ('horizon', 'horizons', 'span', 'purge', 'gap') if (v := design.get(k)) is not None and (k != 'horizons' or len(v) > 1)}
+    data = dict(name=d.name, hash=by['ingest'].frames['bars'], source=d.source, rows=len(d.bars),
+                symbols=len(d.symbols), first=f'{d.index[0]:%Y-%m-%d}', last=f'{d.index[-1]:%Y-%m-%d}')
+    shape = {k: v for k in ('horizon', 'horizons', 'span', 'purge', 'gap')
+             if (v := design.get(k)) is not None and (k != 'horizons' or len(v) > 1)}
     return TearSheet(
-        c.ledgers, d.benchmark, data, _about_run(x, runs, id, design, reused), trials=c.count, evidence=e, title=f'{main} on {d.name}',
-        twin='edge_free', equal=c.equal, peers=('rewired', 'ridge', 'lightgbm', c.equal), scores=c.scores, target=c.target, costs=c.costs,
-        fill=fill_field(d.bars), folds=made[Scores].folds, design=shape, agreement=back.metrics['agreement'], features=tuple(design['features']),
-        left_out=design['left_out'] | d.left_out, caveats=d.caveats + made[Edges].caveats, quarantine=d.quarantine, history=made[Scores].history,
-        edges=get_frame(by['features'], 'edges_last'), orders=get_frame(by['signals'], f'orders.{main}'), seed=x.evidence.seed,
-        draws=x.evidence.draws, periods=c.periods)
+        c.ledgers, d.benchmark, data, _about_run(x, runs, id, design, reused), trials=c.count, evidence=e,
+        title=f'{main} on {d.name}', twin='edge_free', equal=c.equal,
+        peers=('rewired', 'ridge', 'lightgbm', c.equal), scores=c.scores, target=c.target, costs=c.costs,
+        fill=fill_field(d.bars), folds=made[Scores].folds, design=shape, agreement=back.metrics['agreement'],
+        features=tuple(design['features']), left_out=design['left_out'] | d.left_out,
+        caveats=d.caveats + made[Edges].caveats, quarantine=d.quarantine, history=made[Scores].history,
+        edges=get_frame(by['features'], 'edges_last'), orders=get_frame(by['signals'], f'orders.{main}'),
+        seed=x.evidence.seed, draws=x.evidence.draws, periods=c.periods)
 
 def _about_run(x, runs, id, design, reused):
-    settings = {k: ', '.join(map(str, v)) if isinstance(v, list) else v for k, v in flat_paths(x.to_dict()).items() if v not in ('', [], None)}
+    settings = {k: ', '.join(map(str, v)) if isinstance(v, list) else v for k, v in flat_paths(x.to_dict()).items()
+                if v not in ('', [], None)}
     links = {f'{r.name} run': r.id for r in runs}
     again = {'reused': ', '.join(reused)} if reused else {}
-    return ({'as of': runs[0].asof, 'run': id, 'experiment': f'{x.name} {x.hash[:12]}', 'seeds': seeds_words(design['seeds'])} | again | links
-            | settings | _made_with(runs[0].manifest))
+    return ({'as of': runs[0].asof, 'run': id, 'experiment': f'{x.name} {x.hash[:12]}',
+             'seeds': seeds_words(design['seeds'])} | again | links | settings | _made_with(runs[0].manifest))
 
 # %% ../../nbs/84_pipeline/evidence.ipynb #1e042857
 def again(
@@ -196,7 +212,8 @@ def again(
 ) -> tuple[Evidence, str]: # evidence and page, as they follow from the folders
     "The evidence and the page of a tear sheet, made again"
     back, audit, found = upstream(run, 'backtest'), upstream(run, 'audit'), get_evidence(run)
-    path, seq, x = run.reports / 'trials.jsonl', found.figures['trials']['seq'], Experiment.load(run.path / 'experiment.toml')
+    path, seq, x = (run.reports / 'trials.jsonl', found.figures['trials']['seq'],
+                    Experiment.load(run.path / 'experiment.toml'))
     c = case_of(back, count(path, seq), trial_returns(path, seq), x, audit)
     e = evidence_of(c, upstream(back, 'signals'))
     return e, tearsheet(sheet_of(c, e, back, run.id, x, run.params['reused']))

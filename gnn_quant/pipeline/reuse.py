@@ -18,7 +18,7 @@ from .plugin_rooms import import_rooms
 from .config import Experiment
 from .toml_text import thaw
 from ..plugins import find
-from .verify import check_files
+from ..runs.integrity import check_files
 from ..runs.folders import Run, list_runs, manifest_hash, upstream
 from ..runs.provenance import code_hash, package_hash
 from ..runs.trials import Identity
@@ -43,17 +43,21 @@ def open_experiment(
 ) -> Experiment:
     "The experiment of a run"
     file = next((r.path / 'experiment.toml' for r in runs if 'experiment.toml' in r.manifest.get('files', {})), None)
-    e = Experiment.loads(file.read_text(encoding='utf-8')) if file and not named else Experiment.load(named or 'us20', settings)
+    e = (Experiment.loads(file.read_text(encoding='utf-8')) if file and not named
+         else Experiment.load(named or 'us20', settings))
     return e.override(overrides) if overrides else e
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #6f3f952e
-RUN_SECTIONS = dict(ingest=('data',), features=('features', 'graph', 'target'), train=('target', 'split', 'training', 'models', 'graph'),
-                    signals=('signals', 'portfolio'), backtest=('portfolio', 'costs'), audit=('evidence.audit',), tearsheet=('evidence', 'portfolio'))
+RUN_SECTIONS = dict(ingest=('data',), features=('features', 'graph', 'target'),
+                    train=('target', 'split', 'training', 'models', 'graph'), signals=('signals', 'portfolio'),
+                    backtest=('portfolio', 'costs'), audit=('evidence.audit',), tearsheet=('evidence', 'portfolio'))
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #3d3d3c2f
-NAMED = dict(source=lambda e: [e.data.source], table=lambda e: e.data.tables, feature=lambda e: () if e.features.use == 'all' else e.features.use,
-             builder=lambda e: e.graph.builders, model=lambda e: e.models, sizer=lambda e: [e.portfolio.sizer], cost=lambda e: [e.costs.model],
-             check=lambda e: e.evidence.checks, section=lambda e: e.evidence.sections)
+NAMED = dict(source=lambda e: [e.data.source], table=lambda e: e.data.tables,
+             feature=lambda e: () if e.features.use == 'all' else e.features.use,
+             builder=lambda e: e.graph.builders, model=lambda e: e.models, sizer=lambda e: [e.portfolio.sizer],
+             cost=lambda e: [e.costs.model], check=lambda e: e.evidence.checks,
+             section=lambda e: e.evidence.sections)
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #333c25a9
 def plugin_hashes(
@@ -89,8 +93,10 @@ def _version(package):
     except metadata.PackageNotFoundError: return ''
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #77ba6339
-RUN_PLUGINS = dict(ingest=('source', 'table'), features=('feature', 'builder'), train=('model',), signals=('sizer',), backtest=('cost',),
-                   audit=('source', 'table', 'feature', 'builder', 'model', 'sizer'), tearsheet=('check', 'section'))
+RUN_PLUGINS = dict(ingest=('source', 'table'), features=('feature', 'builder'), train=('model',),
+                   signals=('sizer',), backtest=('cost',),
+                   audit=('source', 'table', 'feature', 'builder', 'model', 'sizer'),
+                   tearsheet=('check', 'section'))
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #78123676
 def artefact_hashes(
@@ -118,7 +124,8 @@ def count_facts(
     c: Count,
 ) -> dict:
     "What of the trial ledger a tear sheet follows from"
-    return dict(n=c.n, effective=float(c.effective), returns=c.returns, failed=c.failed, abandoned=c.abandoned, sharpe_sd=float(c.sharpe_sd))
+    return dict(n=c.n, effective=float(c.effective), returns=c.returns, failed=c.failed, abandoned=c.abandoned,
+                sharpe_sd=float(c.sharpe_sd))
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #07d045a2
 @dataclass(frozen=True)
@@ -152,7 +159,8 @@ def look_up(
     return Reuse(None, refused)
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #ddcb60d6
-TRIAL_SECTIONS = dict(train=('features', 'graph', 'target', 'split'), backtest=('features', 'graph', 'target', 'split', 'signals', 'portfolio', 'costs'))
+TRIAL_SECTIONS = dict(train=('features', 'graph', 'target', 'split'),
+                      backtest=('features', 'graph', 'target', 'split', 'signals', 'portfolio', 'costs'))
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #74b7746a
 def identity_of(
@@ -168,6 +176,8 @@ def identity_of(
 
 def _trials_of(name, e, line): # a training from several seeds is as many trials
     kinds = ('feature', 'builder', 'model') + (('sizer', 'cost') if name == 'backtest' else ())
-    said = dict(model=line.model, ablation=line.ablation, options=thaw(line.options), shared=thaw(line.shared), plugins=plugin_hashes(e, kinds, (line.model,)))
-    if name == 'train' and len(line.seeds) > 1: return [(f'{line.label}, seed {s}', said | dict(seeds=[s])) for s in line.seeds]
+    said = dict(model=line.model, ablation=line.ablation, options=thaw(line.options), shared=thaw(line.shared),
+                plugins=plugin_hashes(e, kinds, (line.model,)))
+    if name == 'train' and len(line.seeds) > 1:
+        return [(f'{line.label}, seed {s}', said | dict(seeds=[s])) for s in line.seeds]
     return [(line.label, said | dict(seeds=list(line.seeds)))]

@@ -27,7 +27,8 @@ class FromRuns(Mapping):
     "Artefacts by type, read from runs when they are asked for"
     def __init__(self, runs: list[Run]): self.runs, self._read = runs, {}
 
-    def _run_with(self, kind): return next((r for r in self.runs if f'{kind.kind}.json' in r.manifest.get('files', {})), None)
+    def _run_with(self, kind):
+        return next((r for r in self.runs if f'{kind.kind}.json' in r.manifest.get('files', {})), None)
 
     def __getitem__(self, kind):
         if kind not in self._read:

@@ -90,11 +90,13 @@ def bundle_stage(config, say) -> Bundle:
     "Bars and tables of a source, through the quality gate"
     d = config.data
     bundle = load_bundle(d.source.name, d.start, d.end, d.rows, d.on_bad, **thaw(d.source.options))
-    asked = Request(d.source.name, start=d.start, end=d.end, rows=d.rows, on_bad=d.on_bad, options=thaw(d.source.options))
+    asked = Request(d.source.name, start=d.start, end=d.end, rows=d.rows, on_bad=d.on_bad,
+                    options=thaw(d.source.options))
     for t in d.tables: bundle = load_tables(bundle, [dict(name=t.name) | thaw(t.options)], t.required, asked)
     last = bundle.bars.index[-1]
     if d.wanted and last < pd.Timestamp(d.wanted):
-        raise StaleData(f'{bundle.name}: last bar {last:%Y-%m-%d}, wanted {d.wanted}. Bring the source up to date, or ask for less.')
+        raise StaleData(f'{bundle.name}: last bar {last:%Y-%m-%d}, wanted {d.wanted}. '
+                        'Bring the source up to date, or ask for less.')
     if d.rows_a_year == 'auto': return bundle
     return replace(bundle, calendar=replace(bundle.calendar, rows_a_year=float(d.rows_a_year)))
 
@@ -175,8 +177,9 @@ def fold_facts(
     x, y = made[Features], made[Targets]
     span, back = span_of(y.targets), lookbacks(x, made[Bundle], e.graph, e.lines)
     return dict(horizon=y.first.horizon, horizons=[t.horizon for t in y.targets], span=y.first.span, purge=span,
-                gap=gap_rows(span, None, e.split.embargo, back), seeds=max((list(line.seeds) for line in e.lines), key=len),
-                folds=len(folds_of(made, e)), features=x.names, left_out=x.left_out)
+                gap=gap_rows(span, None, e.split.embargo, back),
+                seeds=max((list(line.seeds) for line in e.lines), key=len), folds=len(folds_of(made, e)),
+                features=x.names, left_out=x.left_out)
 
 # %% ../../nbs/84_pipeline/stages.ipynb #01e686d3
 def train_scores(
@@ -193,7 +196,8 @@ def train_scores(
     check_horizons(e)
     makers, seeds = {line.label: maker_of(line) for line in e.lines}, {line.label: line.seeds for line in e.lines}
     boards = home / 'tensorboard' if home and e.training.tensorboard else None
-    runs = run_models(makers, seeds, x, made[Edges].events, y.targets, folds, home and home / 'checkpoints', say, boards, e.training.jobs, threads)
+    runs = run_models(makers, seeds, x, made[Edges].events, y.targets, folds, home and home / 'checkpoints', say,
+                      boards, e.training.jobs, threads)
     index = made[Bundle].bars.index
     each = {f'seed{s}.{m}': v.reindex(index) for m, r in runs.items() if len(r.scores) > 1 for s, v in r.scores.items()}
     table = fold_table(folds, x.index, max(t.span for t in y.targets)).reset_index()
@@ -207,10 +211,12 @@ def check_horizons(
     "`BadParams` where a model cannot learn the horizons of the experiment"
     single = [line.label for line in e.lines if 'horizon_weights' not in model_params(line.model)]
     if len(e.target.learned) > 1 and single:
-        raise BadParams(f"train: horizons={e.target.learned}, and {', '.join(single)} can learn only one. Leave such models out, or leave out horizons.")
+        raise BadParams(f"train: horizons={e.target.learned}, and {', '.join(single)} can learn only one. "
+                        "Leave such models out, or leave out horizons.")
 
 # %% ../../nbs/84_pipeline/stages.ipynb #601e3671
-@stage(inputs=(Bundle, Features, Edges, Targets), outputs=(Scores,), sections=('features', 'graph', 'target', 'split', 'training', 'models'))
+@stage(inputs=(Bundle, Features, Edges, Targets), outputs=(Scores,),
+       sections=('features', 'graph', 'target', 'split', 'training', 'models'))
 def scores_stage(data, x, edges, y, config, say) -> Scores:
     "Scores of rows that no model had seen"
     return train_scores({Bundle: data, Features: x, Edges: edges, Targets: y}, config.experiment, say=say)[0]
@@ -228,7 +234,8 @@ def weights_stage(data, signals, config, say) -> Weights:
     "Shares of equity to trade at the next row, by the sizer of the experiment"
     p = config.portfolio
     def size(s):
-        w = make_weights(s, data, p.sizer.name, thaw(p.sizer.options), p.target_vol, p.vol_window, p.max_turnover, data.year)
+        w = make_weights(s, data, p.sizer.name, thaw(p.sizer.options), p.target_vol, p.vol_window, p.max_turnover,
+                         data.year)
         return w if p.rebalance_every == 1 else rebalance_every(w, p.rebalance_every)
     return Weights({m: size(s) for m, s in signals.signals.items()})
 
@@ -240,7 +247,8 @@ def next_orders(
     "Orders for the next row of an account that has followed the weights"
     bars, costs = made[Bundle].bars, costs_of(e, made[Bundle])
     plain = Costs(costs.commission, costs.slippage)
-    return {m: orders_for_tomorrow(simulate(w, bars, plain, e.portfolio.cash), w, bars) for m, w in made[Weights].weights.items()}
+    return {m: orders_for_tomorrow(simulate(w, bars, plain, e.portfolio.cash), w, bars)
+            for m, w in made[Weights].weights.items()}
 
 # %% ../../nbs/84_pipeline/stages.ipynb #1b056122
 def costs_of(
@@ -250,8 +258,10 @@ def costs_of(
     "What trading costs, by the cost model of the experiment"
     c = e.costs
     p, given = find('cost', c.model.name), thaw(c.model.options)
-    if lack := data.lacks(p.needs): raise BadParams(f"costs: {p.label} needs {', '.join(lack)}, not in the data {data.name}.")
-    shared = {k: getattr(c, k) for k in ('commission_bp', 'slippage_bp', 'borrow_bp', 'impact', 'lot', 'volume_cap', 'window')}
+    if lack := data.lacks(p.needs):
+        raise BadParams(f"costs: {p.label} needs {', '.join(lack)}, not in the data {data.name}.")
+    shared = {k: getattr(c, k)
+              for k in ('commission_bp', 'slippage_bp', 'borrow_bp', 'impact', 'lot', 'volume_cap', 'window')}
     if p.label == 'linear' and not given: return Costs(**c.rates())
     return p.make(data, **({k: v for k, v in shared.items() if k in p.options} | options_of(p, given)))
 

@@ -1,4 +1,5 @@
-"The day by stage: the first one, an unchanged one, and one with other costs; on sp500_daily with --sp500 (needs the shared data), and its growth with --growth"
+"""The day by stage: the first one, an unchanged one, and one with other costs;
+on sp500_daily with --sp500 (needs the shared data), and its growth with --growth"""
 import argparse, os, resource, tempfile, time
 from pathlib import Path
 
