@@ -48,7 +48,8 @@ class Installed:
         from gnn_quant import plugins
         sys.path.remove(self.folder)
         for k, old in self.before.items():  # rooms of ours that were imported meanwhile stay registered
-            plugins._PLUGINS[k] = {key: p for key, p in plugins._PLUGINS[k].items() if p.package == plugins.GROUP or key in old}
+            now = plugins._PLUGINS[k].items()
+            plugins._PLUGINS[k] = {key: p for key, p in now if p.package == plugins.GROUP or key in old}
         for d, old in self.state:
             d.clear()
             d.update(old)
