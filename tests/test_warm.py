@@ -83,7 +83,8 @@ def test_when_the_runner_is_killed_server_and_kernels_end(tmp_path):
 import os, time
 from gnn_quant.runs.warm import WarmKernels
 w = WarmKernels({{}}, {FEW})
-k = w.fork(['kernel', '-f', {str(tmp_path / 'c.json')!r}], dict(os.environ), {str(tmp_path)!r}, {str(tmp_path / 'log')!r})
+home = {str(tmp_path)!r}
+k = w.fork(['kernel', '-f', home + '/c.json'], dict(os.environ), home, home + '/log')
 print(w.process.pid, k.pid, flush=True)
 time.sleep(600)
 """

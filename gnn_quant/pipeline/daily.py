@@ -168,8 +168,7 @@ def run_day(
     Raises
     ------
     RunFailed
-        Names the stage, the cell and the executed notebook that stopped the day.
-    """
+        Names the stage, the cell and the executed notebook that stopped the day."""
     if until not in DAY: raise BadParams(f"daily: no stage {until!r}. Use one of: {', '.join(DAY)}.")
     if problems := e.check(): raise BadParams(' '.join(problems))
     steps: dict[str, Step] = {}
