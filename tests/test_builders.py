@@ -718,7 +718,8 @@ def test_similar_books_are_those_of_a_slow_search(seed):
     e = filings.fundamental_events(f, DAYS, names, metrics, top=2, every=10, least=1, max_age='150D')
     for t in DAYS[::10]:
         known = f[(f['filed'] < t) & (f['end'] >= t - pd.Timedelta('150D'))]
-        newest = f[f['filed'] < t].sort_values(['end', 'filed']).drop_duplicates(['symbol', 'metric'], keep='last').set_index(
+        filed = f[f['filed'] < t].sort_values(['end', 'filed'])
+        newest = filed.drop_duplicates(['symbol', 'metric'], keep='last').set_index(
             ['symbol', 'metric'])
         newest = newest[newest['end'] >= t - pd.Timedelta('150D')]
         x = pd.DataFrame(np.nan, names, list(metrics))

@@ -8,7 +8,8 @@ import pytest
 
 from gnn_quant.core import BadData, BadParams, frame_hash, instants, query_instants, toy_bars
 from gnn_quant.data.bars import returns, symbols as symbols_of
-from gnn_quant.lookahead.audit import FUTURES, WORST, Finding, audit, audit_dates, judge, warmup_drift
+from gnn_quant.lookahead.audit import FUTURES, WORST, Finding, audit, audit_dates, judge
+from gnn_quant.lookahead.warmup import warmup_drift
 from gnn_quant.lookahead.diff import Move, edge_move, moved, same_bits
 from gnn_quant.graph.sampling.answers import sampled
 from gnn_quant.lookahead.replay import Failed, Given, Line, bent, content, other_future, own_copy, rebuild

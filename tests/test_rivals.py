@@ -117,7 +117,8 @@ def test_the_neighbourhood_is_what_the_rule_says(rule, seed):
 
 def test_an_event_is_heard_at_its_own_close_and_a_nanosecond_later_it_is_not():
     idx, v = pd.bdate_range('2020-01-01', periods=3), np.ones((3, 2, 1), np.float32)
-    at = lambda t: around(v, make_events([1], [0], np.array([t]), [[1.]], ['A', 'B'], ['w']), query_instants(idx)).degree[
+    one = lambda t: make_events([1], [0], np.array([t]), [[1.]], ['A', 'B'], ['w'])
+    at = lambda t: around(v, one(t), query_instants(idx)).degree[
         :, 0].tolist()
     t = int(instants(idx)[1])
     assert at(t) == [0, 1, 1] and at(t + 1) == [0, 0, 1]

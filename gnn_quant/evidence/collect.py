@@ -38,7 +38,8 @@ class Evidence:
     frames: dict # name -> DataFrame
 
     @property
-    def checks(self) -> tuple: return tuple(Check(**c, table=self.frames.get(f"check.{c['id']}")) for c in self.figures.get('checks', ()))
+    def checks(self) -> tuple:
+        return tuple(Check(**c, table=self.frames.get(f"check.{c['id']}")) for c in self.figures.get('checks', ()))
 
     @property
     def verdict(self) -> Verdict: return verdict(self.checks, self.figures.get('name', 'the strategy'))
@@ -66,11 +67,16 @@ class StrategyCase:
     periods: int = 252 # rows a year
     figures: dict = field(default_factory=dict) # made elsewhere: controls; all of them where a check is given the case
     graph: bool = False # the strategy reads edges: it is held against a market row and a rewired row
-    null: Costs | None = None # of permuted strategies; None = `costs`. With impact, lots or caps the mean concession as slippage: `evaluate.plain_costs`
+    # of permuted strategies; None = `costs`. With impact, lots or caps the mean concession as slippage:
+    # `evaluate.plain_costs`
+    null: Costs | None = None
 
     def __post_init__(self):
-        if not isinstance(self.count, Count): raise BadParams(f'evidence: count is {self.count!r:.40}. Pass what evidence.trials.count reads from the ledger: nobody types it.')
-        if not self.weights or list(self.weights) != list(self.ledgers): raise BadData('evidence: weights and ledgers name different strategies. Backtest every weight frame once.')
+        if not isinstance(self.count, Count):
+            raise BadParams(f'evidence: count is {self.count!r:.40}. '
+                            'Pass what evidence.trials.count reads from the ledger: nobody types it.')
+        if not self.weights or list(self.weights) != list(self.ledgers):
+            raise BadData('evidence: weights and ledgers name different strategies. Backtest every weight frame once.')
 
     @property
     def main(self) -> str: return next(iter(self.weights))
@@ -81,7 +87,8 @@ class StrategyCase:
 # %% ../../nbs/78_evidence/collect.ipynb #29c82230
 def trial_figures(c: StrategyCase) -> dict:
     "The count of the ledger as figures"
-    return {k: getattr(c.count, k) for k in ('n', 'effective', 'returns', 'failed', 'abandoned', 'head', 'seq', 'sharpe_sd')}
+    return {k: getattr(c.count, k)
+            for k in ('n', 'effective', 'returns', 'failed', 'abandoned', 'head', 'seq', 'sharpe_sd')}
 
 def sharpe_figures(
     c: StrategyCase,
@@ -90,8 +97,9 @@ def sharpe_figures(
     "Sharpe ratio, and what is left of it after the trials"
     m, year = moments(ret), c.periods ** .5
     d = deflated_sharpe(m, c.count.effective, c.count.sharpe_sd)
-    return dict(sharpe=m.sharpe * year, rows=m.n, skew=m.skew, kurtosis=m.kurtosis, psr=d.psr, dsr=d.dsr, hurdle=d.hurdle * year,
-                min_track_record=min_track_record(m), min_track_record_deflated=min_track_record(m, d.hurdle))
+    return dict(sharpe=m.sharpe * year, rows=m.n, skew=m.skew, kurtosis=m.kurtosis, psr=d.psr, dsr=d.dsr,
+                hurdle=d.hurdle * year, min_track_record=min_track_record(m),
+                min_track_record_deflated=min_track_record(m, d.hurdle))
 
 # %% ../../nbs/78_evidence/collect.ipynb #3bfa554f
 def family(
@@ -119,7 +127,8 @@ def selection_figures(c: StrategyCase, ret: pd.DataFrame, fam: pd.DataFrame) -> 
     "Reality check and SPA of the family"
     name, base = against(c, ret)
     s = superior(fam.drop(columns=[name], errors='ignore').sub(base, axis=0), c.draws, seed=c.seed)
-    return dict(reality_check=s.reality_check, lower=s.lower, consistent=s.consistent, upper=s.upper, best=str(s.best), models=fam.shape[1], against=name)
+    return dict(reality_check=s.reality_check, lower=s.lower, consistent=s.consistent, upper=s.upper,
+                best=str(s.best), models=fam.shape[1], against=name)
 
 def overfit_parts(fam: pd.DataFrame) -> tuple[dict, dict]:
     "Probability of backtest overfitting, and the logits behind it"
@@ -136,7 +145,8 @@ def permutation_parts(c: StrategyCase, before) -> tuple[dict, dict]:
         except (BadData, BadParams) as e: out[kind] = dict(why=str(e))
         else:
             year, known = c.periods ** .5, p.draws[np.isfinite(p.draws)]
-            out[kind] = dict(found=float(p.found) * year, p=float(p.p), draws=len(p.draws), mean=float(known.mean()) * year, sd=float(known.std()) * year, memory=int(p.memory))
+            out[kind] = dict(found=float(p.found) * year, p=float(p.p), draws=len(p.draws),
+                             mean=float(known.mean()) * year, sd=float(known.std()) * year, memory=int(p.memory))
             draws[kind] = pd.Series(p.draws * year)
     return out, dict(permutation=pd.DataFrame(draws)) if draws else {}
 
@@ -148,7 +158,8 @@ def ic_of(c: StrategyCase, rows: pd.DatetimeIndex) -> pd.DataFrame:
 
 # %% ../../nbs/78_evidence/collect.ipynb #137c426a
 def paired_frame(c: StrategyCase, ret: pd.DataFrame, ic: pd.DataFrame) -> pd.DataFrame:
-    "One row a peer: its Sharpe ratio and rank IC, and the paired differences of the strategy to it; the only intervals of them"
+    """One row a peer: its Sharpe ratio and rank IC, and the paired differences of the strategy to it;
+    the only intervals of them"""
     first = ret[[c.main, *(n for n in ret if n != c.main)]]
     horizon = c.target.horizon if c.target else 1
     x = paired_differences(first, ic if c.main in ic else None, seed=c.seed, year=c.periods, horizon=horizon)
@@ -157,7 +168,8 @@ def paired_frame(c: StrategyCase, ret: pd.DataFrame, ic: pd.DataFrame) -> pd.Dat
 def twin_frame(c: StrategyCase, paired: pd.DataFrame) -> pd.DataFrame:
     "The rows of the twins, by what they lack"
     have = {role: n for role, n in c.twins.items() if n in paired.index}
-    return paired.loc[list(have.values())].rename_axis('twin').reset_index().set_axis(pd.Index(list(have), name='role'), axis=0)
+    return paired.loc[list(have.values())].rename_axis('twin').reset_index().set_axis(
+        pd.Index(list(have), name='role'), axis=0)
 
 # %% ../../nbs/78_evidence/collect.ipynb #f26648c4
 def model_frame(c: StrategyCase, ic: pd.DataFrame) -> pd.DataFrame:
@@ -202,22 +214,30 @@ def collect_evidence(
 ) -> Evidence:
     "All evidence of a case; a part that cannot be computed says why"
     j = common(c.ledgers)
-    f, t = dict(name=c.main, trials=trial_figures(c), audit=c.audit, hashes=c.hashes) | c.figures | dict(graph=c.graph), dict(c.tables)
+    f, t = (dict(name=c.main, trials=trial_figures(c), audit=c.audit, hashes=c.hashes) | c.figures
+            | dict(graph=c.graph), dict(c.tables))
     if c.main in j.fate: return _closed(c, f, t, j)
     ret, own, fam, ic = j.ret, j.ret[c.main], family(c, j.ret), ic_of(c, j.ret.index)
     f['annual_return'] = float((1 + own).prod() ** (c.periods / len(own)) - 1)
     parts = dict(
-        sharpe=lambda: sharpe_figures(c, own), overfit=lambda: overfit_parts(fam), selection=lambda: selection_figures(c, ret, fam),
-        permutation=lambda: permutation_parts(c, j.before), bootstrap=lambda: intervals(own, j.traded[c.main], c.draws, seed=c.seed, year=c.periods, paid=j.trading[c.main]),
-        costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs)['sharpe'] for n, w in c.weights.items() if n in ret}),
+        sharpe=lambda: sharpe_figures(c, own), overfit=lambda: overfit_parts(fam),
+        selection=lambda: selection_figures(c, ret, fam), permutation=lambda: permutation_parts(c, j.before),
+        bootstrap=lambda: intervals(own, j.traded[c.main], c.draws, seed=c.seed, year=c.periods,
+                                    paid=j.trading[c.main]),
+        costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs)['sharpe']
+                                    for n, w in c.weights.items() if n in ret}),
         delays=lambda: delay_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs),
-        regimes=lambda: regime_table(own, c.benchmark, c.periods, c.bars, ic.get(c.main), c.target.horizon if c.target else 1, c.draws, c.seed))
+        regimes=lambda: regime_table(own, c.benchmark, c.periods, c.bars, ic.get(c.main),
+                                     c.target.horizon if c.target else 1, c.draws, c.seed))
     if c.main in ic:
-        f['ic'] = dict(mean=float(ic[c.main].mean()), t=hac_t(ic[c.main], c.target.horizon), horizon=c.target.horizon, rows=int(ic[c.main].notna().sum()))
+        f['ic'] = dict(mean=float(ic[c.main].mean()), t=hac_t(ic[c.main], c.target.horizon),
+                       horizon=c.target.horizon, rows=int(ic[c.main].notna().sum()))
         s = c.scores[c.main].loc[ret.index[0]:]
-        parts |= dict(models=lambda: model_frame(c, ic), quantiles=lambda: quantile_table(s, c.bars), decay=lambda: decay(s, c.bars), months=lambda: months(ic[c.main]))
+        parts |= dict(models=lambda: model_frame(c, ic), quantiles=lambda: quantile_table(s, c.bars),
+                      decay=lambda: decay(s, c.bars), months=lambda: months(ic[c.main]))
     parts |= dict(survivorship=lambda: survivorship(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs))
-    if 'Volume' in c.bars.columns.get_level_values(0): parts['capacity'] = lambda: capacity_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs)
+    if 'Volume' in c.bars.columns.get_level_values(0):
+        parts['capacity'] = lambda: capacity_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs)
     else: f['capacity'] = dict(why='these bars have no Volume')
     parts['paired'] = lambda: paired_frame(c, ret, ic)
     if c.twins: parts['twins'] = lambda: twin_frame(c, t['paired'])

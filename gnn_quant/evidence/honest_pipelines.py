@@ -29,7 +29,8 @@ from ..graph.industry_correlation import peer_events
 from ..graph.relations import typed_by_group
 from ..graph.stream import StreamingCorrelation, replay
 from ..market import Costs, simulate
-from ..portfolio.sizing import cap_turnover, dollar_neutral, equal_weight, long_only, rebalance_every, vol_target
+from ..portfolio.sizing import (cap_turnover, dollar_neutral, equal_weight, long_only, rebalance_every,
+                                        vol_target)
 from ..signals import make_signals
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #546b8875
@@ -43,16 +44,21 @@ def toy_sources(
     names, days = symbols_of(bars), bars.index
     hide = lambda name, rows: bars.loc.__setitem__((rows, (slice(None), name)), np.nan)
     hide(names[1], days[:25]), hide(names[2], days[t // 2:t // 2 + 4]), hide(names[3], days[-t // 6:])
-    groups = pd.DataFrame({'symbol': [*names, names[0]], 'group': [*(['X'] * (n // 2) + ['Y'] * (n - n // 2)), 'Y'], 'asof': [days[0]] * n + [days[t * 2 // 3]]})
+    groups = pd.DataFrame({'symbol': [*names, names[0]], 'group': [*(['X'] * (n // 2) + ['Y'] * (n - n // 2)), 'Y'],
+                           'asof': [days[0]] * n + [days[t * 2 // 3]]})
     pairs = pd.DataFrame({'src': names[:3], 'dst': names[3:6], 'asof': [days[0], days[t // 3], days[t * 3 // 4]]})
     ends = pd.date_range('2019-03-31', days[-1], freq='QE')
-    facts = pd.DataFrame([(s, m, e, e + pd.Timedelta(days=int(rng.integers(20, 50))), rng.lognormal()) for s in names for m in ('assets', 'equity', 'sales') for e in ends],
+    facts = pd.DataFrame([(s, m, e, e + pd.Timedelta(days=int(rng.integers(20, 50))), rng.lognormal())
+                          for s in names for m in ('assets', 'equity', 'sales') for e in ends],
                          columns=['symbol', 'metric', 'end', 'filed', 'value'])
     facts = pd.concat([facts, facts.iloc[[0]].assign(filed=days[t // 2], value=9.)], ignore_index=True)
-    items = pd.DataFrame({'known': days[2::3] + pd.to_timedelta(rng.integers(0, 24, len(days[2::3])), 'h'), 'symbols': [list(rng.choice(names, 2, replace=False)) for _ in days[2::3]]})
+    items = pd.DataFrame({'known': days[2::3] + pd.to_timedelta(rng.integers(0, 24, len(days[2::3])), 'h'),
+                          'symbols': [list(rng.choice(names, 2, replace=False)) for _ in days[2::3]]})
     months = pd.date_range('2019-06-30', days[-1], freq='ME')
-    macro = pd.DataFrame({'month': months, 'released': months + pd.Timedelta(days=10), 'growth': rng.normal(size=len(months))})
-    return dict(bars=bars, index=bars['Close'].mean(axis=1).rename('index'), groups=Timed(groups, 'asof'), pairs=Timed(pairs, 'asof'), facts=Timed(facts, 'filed'),
+    macro = pd.DataFrame({'month': months, 'released': months + pd.Timedelta(days=10),
+                          'growth': rng.normal(size=len(months))})
+    return dict(bars=bars, index=bars['Close'].mean(axis=1).rename('index'), groups=Timed(groups, 'asof'),
+                pairs=Timed(pairs, 'asof'), facts=Timed(facts, 'filed'),
                 items=Timed(items, 'known', lambda s: visible_from(s, None, '0s')), macro=Timed(macro, 'released'))
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #07862e28
@@ -79,21 +85,25 @@ FEATURES = {
     'volume and range': lambda d, m: make_features(d['bars'], ['volume_surprise_20', 'close_place', 'gap_1']),
     'market residual': lambda d, m: make_features(d['bars'], ['beta_60', 'idio_20']),
     'rolling scaler': lambda d, m: one((px(d) - px(d).rolling(20).mean()) / px(d).rolling(20).std()),
-    'expanding scaler': lambda d, m: one((r := returns(d['bars'])).sub(r.expanding(10).mean()) / r.expanding(10).std()),
+    'expanding scaler': lambda d, m: one((r := returns(d['bars'])).sub(r.expanding(10).mean())
+                                         / r.expanding(10).std()),
     'fading scaler': lambda d, m: one((r := returns(d['bars'])) / r.ewm(halflife=10, min_periods=10).std()),
     'past maximum': lambda d, m: one(past_max(px(d))),
     'forward-filled prices': lambda d, m: one(px(d).ffill(limit=5).pct_change(5, fill_method=None)),
-    'winsorised so far': lambda d, m: one((r := returns(d['bars'])).clip(r.expanding(20).quantile(.05), r.expanding(20).quantile(.95))),
+    'winsorised so far': lambda d, m: one(
+        (r := returns(d['bars'])).clip(r.expanding(20).quantile(.05), r.expanding(20).quantile(.95))),
     'trailing percentile': lambda d, m: one(px(d).rolling(30).rank(pct=True)),
     'first factor removed': lambda d, m: one(first_factor(d)),
-    'month to date': lambda d, m: one(px(d) / px(d).groupby(px(d).index.to_period('M')).transform(lambda c: c.ffill().where(c.notna().cumsum() == 1).ffill()) - 1),
-    'same weekday so far': lambda d, m: one((r := returns(d['bars'])).groupby(r.index.day_of_week, group_keys=False).apply(lambda c: c.expanding(4).mean()).reindex(r.index)),
-    'relative to the index': lambda d, m: one(returns(d['bars']).sub(d['index'].pct_change(fill_method=None), axis=0).rolling(10).sum()),
-    'filed so far': lambda d, m: one(as_of(d['facts'].query("metric == 'equity'"), 'filed', 'value', px(d)) / px(d)),
-    'released so far': lambda d, m: one(px(d).pct_change(10, fill_method=None).mul(d['macro'].set_index('released')['growth'].reindex(px(d).index, method='ffill'), axis=0)),
-    'news so far': lambda d, m: one(news_count(d)),
-    'group mean of the day': lambda d, m: one(less_group_mean(d)),
-}
+    'month to date': lambda d, m: one(px(d) / px(d).groupby(px(d).index.to_period('M')).transform(
+        lambda c: c.ffill().where(c.notna().cumsum() == 1).ffill()) - 1), 'same weekday so far': lambda d, m: one(
+            (r := returns(d['bars'])).groupby(r.index.day_of_week, group_keys=False).apply(
+                lambda c: c.expanding(4).mean()).reindex(r.index)), 'relative to the index': lambda d, m: one(
+                    returns(d['bars']).sub(d['index'].pct_change(fill_method=None), axis=0).rolling(10).sum()),
+    'filed so far': lambda d, m: one(as_of(d['facts'].query("metric == 'equity'"), 'filed', 'value', px(d))
+                                     / px(d)),
+    'released so far': lambda d, m: one(px(d).pct_change(10, fill_method=None).mul(
+        d['macro'].set_index('released')['growth'].reindex(px(d).index, method='ffill'), axis=0)),
+    'news so far': lambda d, m: one(news_count(d)), 'group mean of the day': lambda d, m: one(less_group_mean(d)),}
 
 def news_count(d): # fading count of items that a row's close can have read
     t = d['items'].assign(day=pd.DatetimeIndex(visible_from(d['items']['known'], None, '0s'))).explode('symbols')
@@ -111,19 +121,23 @@ def less_group_mean(d): # return less that of one's group, by the map of the day
 def b(name, **p): return lambda d, m: build(name, d['bars'], **p)
 def b2(name, table, **p): return lambda d, m: build(name, d['bars'], d[table], **p)
 def streamed(d, m): return replay(StreamingCorrelation(symbols_of(d['bars']), window=20, top=2, every=5), d['bars'])
-def several(d, m): # once the slowest of them can be known: a line that stops short with less data could not have been run then
-    e = merge(build('rolling', d['bars'], window=20, top=2), build('sector', d['bars'], d['groups']), build('co_mention', d['bars'], d['items']))
+# once the slowest of them can be known: a line that stops short with less data could not have been run then
+def several(d, m):
+    e = merge(build('rolling', d['bars'], window=20, top=2), build('sector', d['bars'], d['groups']),
+              build('co_mention', d['bars'], d['items']))
     return take(e, e.t >= instants(d['bars'].index)[20])
 
-EDGES = {
-    'trailing correlation': b('rolling', window=20, top=2), 'fading correlation': b('ewma', window=20, top=2), 'partial correlation': b('partial', window=20, top=2),
-    'leaders and followers': b('lead_lag', window=30), 'spanning tree': b('rolling', window=20, keep='mst'), 'strong only': b('rolling', window=20, keep='threshold', min_abs=.4),
-    'triangulated': b('rolling', window=20, keep='tmfg'), 'dated groups': b2('sector', 'groups'), 'dated pairs': b2('pairs', 'pairs'), 'similar books': b2('fundamentals', 'facts', top=2),
-    'named together': b2('co_mention', 'items'), 'one bar at a time': streamed, 'months that are over': lambda d, m: month_graph(d['bars'], least=.1),
-    'typed by group': lambda d, m: typed_by_group(correlation_events(d['bars'], 20, 2), d['groups']),
-    'several relations': several,
-    'peers of a group': lambda d, m: peer_events(d['bars'], pd.Series({s: 'XY'[i % 2] for i, s in enumerate(symbols_of(d['bars']))}), d['bars'].index[0], window=20),
-}
+EDGES = {'trailing correlation': b('rolling', window=20, top=2), 'fading correlation': b('ewma', window=20, top=2),
+         'partial correlation': b('partial', window=20, top=2), 'leaders and followers': b('lead_lag', window=30),
+         'spanning tree': b('rolling', window=20, keep='mst'),
+         'strong only': b('rolling', window=20, keep='threshold', min_abs=.4),
+         'triangulated': b('rolling', window=20, keep='tmfg'), 'dated groups': b2('sector', 'groups'),
+         'dated pairs': b2('pairs', 'pairs'), 'similar books': b2('fundamentals', 'facts', top=2),
+         'named together': b2('co_mention', 'items'), 'one bar at a time': streamed,
+         'months that are over': lambda d, m: month_graph(d['bars'], least=.1),
+         'typed by group': lambda d, m: typed_by_group(correlation_events(d['bars'], 20, 2), d['groups']),
+         'several relations': several, 'peers of a group': lambda d, m: peer_events(d['bars'], pd.Series(
+             {s: 'XY'[i % 2] for i, s in enumerate(symbols_of(d['bars']))}), d['bars'].index[0], window=20),}
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #d52d2a27
 def answers(d, m): return sampled(m['edges'], d['bars'].index, 3)
@@ -142,11 +156,14 @@ WAYS = {
 }
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #e017d921
-def recursive(x, y, forget=.98): # least squares of one feature, updated with each label on the row that it becomes known
+# least squares of one feature, updated with each label on the row that it becomes known
+def recursive(x, y, forget=.98):
     f, t = x.iloc[:, :y.frame.shape[1]].shift(y.span).to_numpy(), y.frame.shift(y.span).to_numpy()
     ok = ~np.isnan(f) & ~np.isnan(t)
-    top, low = (pd.Series(np.where(ok, v, 0.).sum(axis=1)).ewm(alpha=1 - forget, adjust=False).mean().to_numpy() for v in (f * t, f * f))
-    return x.iloc[:, :y.frame.shape[1]].droplevel(0, axis=1).mul(np.divide(top, low, out=np.zeros_like(top), where=low > 0), axis=0)
+    top, low = (pd.Series(np.where(ok, v, 0.).sum(axis=1)).ewm(alpha=1 - forget, adjust=False).mean().to_numpy()
+                for v in (f * t, f * f))
+    return x.iloc[:, :y.frame.shape[1]].droplevel(0, axis=1).mul(
+        np.divide(top, low, out=np.zeros_like(top), where=low > 0), axis=0)
 
 def nearest_days(x, y, k=10, least=60): # mean label of the k past rows whose features were most alike
     a, label, out = np.nan_to_num(x.to_numpy()), y.frame.to_numpy(), np.full(y.frame.shape, np.nan)
@@ -199,16 +216,18 @@ def liquid(d, m): # scores of the names whose trailing traded value is in the up
     return m['scores'].where(value.rank(axis=1, pct=True) > .5)
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #517262f2
-BOOKS = {
-    'long only': dict(book=lambda d, m: long_only(m['scores'], 2)), 'equal weight': dict(book=lambda d, m: equal_weight(d['bars'])),
-    'volatility target': dict(book=lambda d, m: vol_target(m['weights'], d['bars'], .1, 20)), 'turnover cap': dict(book=lambda d, m: cap_turnover(m['weights'], .1)),
-    'every fifth row': dict(book=lambda d, m: rebalance_every(m['weights'], 5)), 'inverse volatility': dict(book=inverse_volatility),
-    'minimum variance': dict(book=minimum_variance), 'stopped after losses': dict(book=stopped),
-    'liquid names': dict(universe=liquid, book=lambda d, m: dollar_neutral(m['universe'])),
-    'calls with confidence': dict(calls=lambda d, m: make_signals(m['scores'], make_target(d['bars'], 2), d['bars'], .25, 40, 20, 20)),
-    'labels when they are known': dict(labels=lambda d, m: make_target(d['bars'], 3)),
-    'money': dict(ledger=lambda d, m: simulate(m['weights'], d['bars'], Costs(1e-3, 5e-4))),
-}
+BOOKS = {'long only': dict(book=lambda d, m: long_only(m['scores'], 2)),
+         'equal weight': dict(book=lambda d, m: equal_weight(d['bars'])),
+         'volatility target': dict(book=lambda d, m: vol_target(m['weights'], d['bars'], .1, 20)),
+         'turnover cap': dict(book=lambda d, m: cap_turnover(m['weights'], .1)),
+         'every fifth row': dict(book=lambda d, m: rebalance_every(m['weights'], 5)),
+         'inverse volatility': dict(book=inverse_volatility), 'minimum variance': dict(book=minimum_variance),
+         'stopped after losses': dict(book=stopped),
+         'liquid names': dict(universe=liquid, book=lambda d, m: dollar_neutral(m['universe'])),
+         'calls with confidence': dict(
+             calls=lambda d, m: make_signals(m['scores'], make_target(d['bars'], 2), d['bars'], .25, 40, 20, 20)),
+         'labels when they are known': dict(labels=lambda d, m: make_target(d['bars'], 3)),
+         'money': dict(ledger=lambda d, m: simulate(m['weights'], d['bars'], Costs(1e-3, 5e-4))),}
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #fbf6706d
 def honest_lines() -> dict: # name -> Line

@@ -49,7 +49,8 @@ def sample_graph(
     np.fill_diagonal(c, -np.inf)
     src = np.argsort(-c, axis=1)[:, :top]
     dst = np.repeat(np.arange(len(c)), src.shape[1])
-    return make_events(src.ravel(), dst, np.full(len(dst), instants(bars.index[:1])[0]), c[dst, src.ravel()][:, None], symbols_of(bars), ['corr'])
+    return make_events(src.ravel(), dst, np.full(len(dst), instants(bars.index[:1])[0]),
+                       c[dst, src.ravel()][:, None], symbols_of(bars), ['corr'])
 
 # %% ../../nbs/78_evidence/known_leaks.ipynb #77549701
 def future_map(
@@ -65,8 +66,11 @@ def toy_changes(
 ) -> pd.DataFrame: # columns symbol, group and asof
     "A dated map of two groups, in which the first name changes sides two thirds through"
     names = symbols_of(bars)
-    first = pd.DataFrame({'symbol': names, 'group': ['X' if i < len(names) / 2 else 'Y' for i in range(len(names))], 'asof': bars.index[0]})
-    return pd.concat([first, pd.DataFrame({'symbol': names[:1], 'group': ['Y'], 'asof': [bars.index[len(bars) * 2 // 3]]})], ignore_index=True)
+    first = pd.DataFrame({'symbol': names, 'group': ['X' if i < len(names) / 2 else 'Y' for i in range(len(names))],
+                          'asof': bars.index[0]})
+    return pd.concat(
+        [first, pd.DataFrame({'symbol': names[:1], 'group': ['Y'], 'asof': [bars.index[len(bars) * 2 // 3]]})],
+        ignore_index=True)
 
 # %% ../../nbs/78_evidence/known_leaks.ipynb #19b17169
 def one(x, name='f'): return pd.concat({name: x}, axis=1, names=['feature', 'symbol']) # (T, N) as a feature
@@ -79,7 +83,8 @@ def neighbour_mean(
     at, out = x.index.get_indexer(pd.DatetimeIndex(answers.t)), np.zeros((*x.shape, 2))
     v = x.to_numpy()[at, answers.src]
     np.add.at(out, (at, answers.dst), np.c_[np.nan_to_num(v), ~np.isnan(v)])
-    return pd.DataFrame(np.divide(out[..., 0], out[..., 1], out=np.full(x.shape, np.nan), where=out[..., 1] > 0), x.index, x.columns)
+    return pd.DataFrame(np.divide(out[..., 0], out[..., 1], out=np.full(x.shape, np.nan), where=out[..., 1] > 0),
+                        x.index, x.columns)
 
 # %% ../../nbs/78_evidence/known_leaks.ipynb #611c6f51
 def refitted(
@@ -91,7 +96,8 @@ def refitted(
 ) -> pd.DataFrame: # (T, N) scores; NaN before the first fit
     "Ridge on everything whose label was known at the last refit"
     names = list(y.frame.columns)
-    a, label, out = np.nan_to_num(x.to_numpy()).reshape(len(x), -1, len(names)), y.frame.to_numpy(), np.full(y.frame.shape, np.nan)
+    a, label, out = (np.nan_to_num(x.to_numpy()).reshape(len(x), -1, len(names)), y.frame.to_numpy(),
+                     np.full(y.frame.shape, np.nan))
     for i in range(least, len(x)):
         if (i - least) % every == 0:
             known = len(resolved(y, x.index[i]))
@@ -102,17 +108,16 @@ def refitted(
     return pd.DataFrame(out, y.frame.index, y.frame.columns)
 
 # %% ../../nbs/78_evidence/known_leaks.ipynb #1eb0bf42
-STAGES = {
-    'prices': lambda d, m: d['bars'][['Close']],
-    'features': lambda d, m: pd.concat({'ret_5': m['prices']['Close'].pct_change(5, fill_method=None), 'vol_20': returns(m['prices']).rolling(20).std()}, axis=1),
-    'scaled': lambda d, m: (m['features'] - m['features'].expanding(10).mean()) / m['features'].expanding(10).std(),
-    'edges': lambda d, m: correlation_events(m['prices'], 20, 2, 5),
-    'answers': lambda d, m: sampled(m['edges'], d['bars'].index, 3),
-    'told': lambda d, m: pd.concat([m['scaled'], one(neighbour_mean(m['answers'], m['scaled']['ret_5']), 'near')], axis=1),
-    'rows': lambda d, m: m['told'],
-    'scores': lambda d, m: refitted(m['rows'].reindex(d['bars'].index), make_target(m['prices'], 2)),
-    'weights': lambda d, m: cap_turnover(dollar_neutral(m['scores']), .3),
-}
+STAGES = {'prices': lambda d, m: d['bars'][['Close']],
+          'features': lambda d, m: pd.concat({'ret_5': m['prices']['Close'].pct_change(5, fill_method=None),
+                                              'vol_20': returns(m['prices']).rolling(20).std()}, axis=1),
+          'scaled': lambda d, m: (m['features'] - m['features'].expanding(10).mean())
+          / m['features'].expanding(10).std(), 'edges': lambda d, m: correlation_events(m['prices'], 20, 2, 5),
+          'answers': lambda d, m: sampled(m['edges'], d['bars'].index, 3), 'told': lambda d, m: pd.concat(
+              [m['scaled'], one(neighbour_mean(m['answers'], m['scaled']['ret_5']), 'near')], axis=1),
+          'rows': lambda d, m: m['told'],
+          'scores': lambda d, m: refitted(m['rows'].reindex(d['bars'].index), make_target(m['prices'], 2)),
+          'weights': lambda d, m: cap_turnover(dollar_neutral(m['scores']), .3),}
 
 # %% ../../nbs/78_evidence/known_leaks.ipynb #96f3901a
 def leak_data(
@@ -141,29 +146,44 @@ def _labelled(x, y): return x[y.frame.notna().all(axis=1)]
 def _labels(m): return make_target(m['prices'], 2)
 
 # %% ../../nbs/78_evidence/known_leaks.ipynb #c052294c
-LEAKS = {
-    'month-end graph, early': Leak("a month's correlations from its first day", 'edges', lambda d, m: month_graph(d['bars'], True, .1), lambda d, m: month_graph(d['bars'], False, .1)),
-    'full-sample correlation': Leak('correlations of all rows on all rows', 'edges', lambda d, m: sample_graph(d['bars']), STAGES['edges']),
-    'future sector map': Leak('the newest map on all rows', 'edges', lambda d, m: future_map(d['bars'], d['groups']), lambda d, m: group_events(d['groups'], d['bars'].index, symbols_of(d['bars']))),
-    'scaler fit on all dates': Leak('mean and spread of all rows, test rows among them', 'scaled', lambda d, m: _scaled(m['features']), STAGES['scaled']),
-    'rows dropped by label': Leak('rows without a label are left out before anything is decided on them', 'rows', lambda d, m: _labelled(m['told'], _labels(m)), lambda d, m: m['told'].dropna(how='all')),
-    'back-filled prices': Leak('a gap filled with the price after it', 'prices', lambda d, m: d['bars'][['Close']].bfill(), lambda d, m: d['bars'][['Close']].ffill(limit=5)),
-    'target inside a feature': Leak('a past return that is a label shifted by less than its span', 'features', lambda d, m: m['prices'].pipe(lambda p: one(make_target(p, 2).frame.shift(1), 'ret_5')),
-                                    lambda d, m: m['prices'].pipe(lambda p: one(make_target(p, 2).frame.shift(3), 'ret_5'))),
-    'full-sample maximum': Leak('price over its highest value of all time', 'features', lambda d, m: one(full_max(_close(d)), 'ret_5'), lambda d, m: one(past_max(_close(d)), 'ret_5')),
-}
+LEAKS = {'month-end graph, early': Leak("a month's correlations from its first day", 'edges',
+                                        lambda d, m: month_graph(d['bars'], True, .1),
+                                        lambda d, m: month_graph(d['bars'], False, .1)),
+         'full-sample correlation': Leak('correlations of all rows on all rows', 'edges',
+                                         lambda d, m: sample_graph(d['bars']), STAGES['edges']),
+         'future sector map': Leak('the newest map on all rows', 'edges',
+                                   lambda d, m: future_map(d['bars'], d['groups']),
+                                   lambda d, m: group_events(d['groups'], d['bars'].index, symbols_of(d['bars']))),
+         'scaler fit on all dates': Leak('mean and spread of all rows, test rows among them', 'scaled',
+                                         lambda d, m: _scaled(m['features']), STAGES['scaled']),
+         'rows dropped by label': Leak('rows without a label are left out before anything is decided on them',
+                                       'rows', lambda d, m: _labelled(m['told'], _labels(m)),
+                                       lambda d, m: m['told'].dropna(how='all')),
+         'back-filled prices': Leak('a gap filled with the price after it', 'prices',
+                                    lambda d, m: d['bars'][['Close']].bfill(),
+                                    lambda d, m: d['bars'][['Close']].ffill(limit=5)),
+         'target inside a feature': Leak(
+             'a past return that is a label shifted by less than its span', 'features',
+             lambda d, m: m['prices'].pipe(lambda p: one(make_target(p, 2).frame.shift(1), 'ret_5')),
+             lambda d, m: m['prices'].pipe(lambda p: one(make_target(p, 2).frame.shift(3), 'ret_5'))),
+         'full-sample maximum': Leak('price over its highest value of all time', 'features',
+                                     lambda d, m: one(full_max(_close(d)), 'ret_5'),
+                                     lambda d, m: one(past_max(_close(d)), 'ret_5')),}
 
 # %% ../../nbs/78_evidence/known_leaks.ipynb #12cbb751
 def leak_table(
     data: dict | None = None, # sources bars and groups; None = `leak_data()`
     cuts=4, # as in `audit`; 3 and more meet every rare row of these data
-) -> pd.DataFrame: # one row a leak: the stage it is in, the stage that is named, which futures see it, whether the counterpart passes, and the finding
+    # one row a leak: the stage it is in, the stage that is named, which futures see it, whether the counterpart
+    # passes, and the finding
+) -> pd.DataFrame:
     "Every planted leak put before the audit"
     data, out = leak_data() if data is None else data, {}
     for name, leak in LEAKS.items():
         wrong, right = (audit(line, data, cuts) for line in leak.lines())
         seen = [h for h in wrong.how if any(f.how == h for f in wrong.findings)]
-        out[name] = dict(stage=leak.stage, named=', '.join(f.stage for f in wrong.causes), seen_by=', '.join(seen), honest_passes=right.passed, finding=str(wrong.causes[0]) if wrong.causes else '')
+        out[name] = dict(stage=leak.stage, named=', '.join(f.stage for f in wrong.causes), seen_by=', '.join(seen),
+                         honest_passes=right.passed, finding=str(wrong.causes[0]) if wrong.causes else '')
     return pd.DataFrame(out).T.rename_axis('leak')
 
 # %% ../../nbs/78_evidence/known_leaks.ipynb #90f261e1

@@ -17,11 +17,15 @@ from ..data.events import Events, make_events, take
 @dataclass(frozen=True)
 class Line:
     "Named stages in the order in which they are built; `BadParams` when one cannot be called"
-    stages: dict # name -> function (data, made) -> outcome; data: name -> frame or table; made: name -> outcome of a stage before
+    # name -> function (data, made) -> outcome; data: name -> frame or table; made: name -> outcome of a stage
+    # before
+    stages: dict
 
     def __post_init__(self):
         bad = [n for n, f in self.stages.items() if not (isinstance(n, str) and callable(f))]
-        if bad or not self.stages: raise BadParams(f'line: {repr(bad[0]) + " is no stage" if bad else "no stages"}. Pass name -> function (data, made).')
+        if bad or not self.stages:
+            raise BadParams(f'line: {repr(bad[0]) + " is no stage" if bad else "no stages"}. '
+                            'Pass name -> function (data, made).')
 
 # %% ../../nbs/14_lookahead/replay.ipynb #7bbbf109
 class Given(dict):
@@ -49,7 +53,9 @@ class Failed:
     error: str
 
 # %% ../../nbs/14_lookahead/replay.ipynb #370c67b8
-def is_dated(v): return isinstance(v, (Timed, Events, pd.DatetimeIndex)) or (isinstance(v, (pd.DataFrame, pd.Series)) and isinstance(v.index, pd.DatetimeIndex))
+def is_dated(v):
+    return (isinstance(v, (Timed, Events, pd.DatetimeIndex))
+            or (isinstance(v, (pd.DataFrame, pd.Series)) and isinstance(v.index, pd.DatetimeIndex)))
 
 def _other_graph(e, cut, how, seed):
     if how == 'cut': return e.until(cut)
@@ -73,7 +79,8 @@ def other_future(
 ): # what a stage gets in its place
     "The same source up to the cut, and another one after it"
     if isinstance(source, Events): return _other_graph(source, cut, how, seed)
-    if isinstance(source, pd.DataFrame) and is_dated(source) and not all(map(pd.api.types.is_numeric_dtype, source.dtypes)):
+    if (isinstance(source, pd.DataFrame) and is_dated(source)
+        and not all(map(pd.api.types.is_numeric_dtype, source.dtypes))):
         return _other_mixed(source, cut, how, seed)
     return another_future(source, cut, how, seed) if is_dated(source) else copy.deepcopy(source)
 
@@ -83,12 +90,16 @@ def own_copy(v): return v.table.copy() if isinstance(v, Timed) else v if isinsta
 def bent(data, cut, how, seed, only=None):
     "Copies of the sources, all of them or only one with another future"
     own = lambda k: seed + zlib.crc32(k.encode()) % 1_000_003
-    return {k: other_future(v, cut, how, own(k)) if only in (None, k) and is_dated(v) else own_copy(v) for k, v in data.items()}
+    return {k: other_future(v, cut, how, own(k)) if only in (None, k) and is_dated(v) else own_copy(v)
+            for k, v in data.items()}
 
 # %% ../../nbs/14_lookahead/replay.ipynb #14d6af9a
 def row_labels(data: dict) -> pd.DatetimeIndex: # rows of all dated frames together, ascending
-    own = [v.index if not isinstance(v, pd.DatetimeIndex) else v for v in data.values() if isinstance(v, (pd.DataFrame, pd.Series, pd.DatetimeIndex)) and is_dated(v)]
-    if not own: raise BadParams('audit: no source has dates in its rows, so no date can be cut at. Pass frames with a DatetimeIndex.')
+    own = [v.index if not isinstance(v, pd.DatetimeIndex) else v for v in data.values()
+           if isinstance(v, (pd.DataFrame, pd.Series, pd.DatetimeIndex)) and is_dated(v)]
+    if not own:
+        raise BadParams('audit: no source has dates in its rows, so no date can be cut at. '
+                        'Pass frames with a DatetimeIndex.')
     return own[0].append(own[1:]).unique().sort_values()
 
 # %% ../../nbs/14_lookahead/replay.ipynb #84dee1ee
@@ -108,9 +119,12 @@ def content(
     if isinstance(x, dict): return ' '.join(f'{k}:{content(v)}' for k, v in dict.items(x))
     if isinstance(x, (tuple, list)): return ' '.join(map(content, x))
     if isinstance(x, Events): return ' '.join(content(getattr(x, k)) for k in ('src', 'dst', 't', 'msg'))
-    if isinstance(x, np.ndarray): return hashlib.blake2b(np.ascontiguousarray(x).tobytes() if x.dtype.kind != 'O' else repr(x.tolist()).encode()).hexdigest()
+    if isinstance(x, np.ndarray):
+        return hashlib.blake2b(np.ascontiguousarray(x).tobytes() if x.dtype.kind != 'O'
+                               else repr(x.tolist()).encode()).hexdigest()
     if isinstance(x, pd.DataFrame) and len(set(x.dtypes)) == 1 and x.dtypes.iloc[0].kind in 'iuf':
-        return content(x.to_numpy()) + content(np.asarray(x.index)) + content(np.array(list(map(str, x.columns)), dtype=object))
+        return (content(x.to_numpy()) + content(np.asarray(x.index))
+                + content(np.array(list(map(str, x.columns)), dtype=object)))
     return frame_hash(x) if isinstance(x, (pd.DataFrame, pd.Series)) else ''
 
 # %% ../../nbs/14_lookahead/replay.ipynb #77549e2f
@@ -128,7 +142,8 @@ def rebuild(
         try: out = stage(d, m)
         except Exception as e: out = Failed(f'{type(e).__name__}: {e}')
         now = {k: content(v) for k, v in (data | made).items()} if watch else {}
-        steps[name] = Step(out, frozenset(d.read), frozenset(m.read), tuple(k for k in now if k in seen and now[k] != seen[k]))
+        steps[name] = Step(out, frozenset(d.read), frozenset(m.read),
+                           tuple(k for k in now if k in seen and now[k] != seen[k]))
         made[name] = out
         if watch: seen = now | {name: content(out)}
     return steps

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, CheckpointMismatch, frame_hash
 from ..data.bundle import Bundle, Request
-from ..lookahead.audit import Audit, Finding, audit, warmup_drift
+from ..lookahead.audit import Audit, Finding, audit
+from ..lookahead.warmup import warmup_drift
 from ..lookahead.diff import moved
 from ..graph.sampling.answers import sampled
 from ..lookahead.replay import Line

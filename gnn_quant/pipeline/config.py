@@ -16,8 +16,10 @@ from .experiment_checks import contradictions, model_problems, plugin_problems
 from .experiment_file import FORMAT, find_experiment, migrate
 from .experiment_problems import at_path, field_at, item_label, suggestion, problems_of
 from .experiment_problems import put_path, refuse, text_value, type_at
-from .sections import CostsConfig, DataConfig, EvidenceConfig, FeaturesConfig, GraphConfig, ModelConfig, ModelLine
-from .sections import PortfolioConfig, Section, SignalsConfig, SplitConfig, TargetConfig, TrainingConfig, dump, model_lines
+from .sections import (CostsConfig, DataConfig, EvidenceConfig, FeaturesConfig, GraphConfig,
+                                         ModelConfig, ModelLine)
+from .sections import (PortfolioConfig, Section, SignalsConfig, SplitConfig, TargetConfig,
+                                         TrainingConfig, dump, model_lines)
 from .toml_text import read_toml, to_toml
 from ..settings import Settings, load_settings
 
@@ -76,10 +78,12 @@ def differences(
     return out
 
 def _reported_below(path, x, y): # labels of a list, of which some are in one alone
-    return f'{path}.{x[path][0]}.name' in x and set(x[path]) != set(y[path]) if isinstance(x[path], list) and x[path] else False
+    return (f'{path}.{x[path][0]}.name' in x and set(x[path]) != set(y[path])
+            if isinstance(x[path], list) and x[path] else False)
 
 # %% ../../nbs/84_pipeline/config.ipynb #43f41ef8
-_DEMO = (ModelConfig(name='tgat', ablations=('edge_free', 'rewired')), ModelConfig(name='ridge'), ModelConfig(name='lightgbm'))
+_DEMO = (ModelConfig(name='tgat', ablations=('edge_free', 'rewired')), ModelConfig(name='ridge'),
+         ModelConfig(name='lightgbm'))
 
 class _Sections(Section):
     name: str = Field('experiment', min_length=1, description='what it is called; no part of its hash')
@@ -89,8 +93,8 @@ class _Sections(Section):
     target: TargetConfig = TargetConfig()
     split: SplitConfig = SplitConfig()
     training: TrainingConfig = TrainingConfig()
-    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)] = Field(_DEMO, description='models by name, with their seeds, '
-                                                                           'ablations and options')
+    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)] = Field(
+        _DEMO, description='models by name, with their seeds, ' 'ablations and options')
     signals: SignalsConfig = SignalsConfig()
     portfolio: PortfolioConfig = PortfolioConfig()
     costs: CostsConfig = CostsConfig()
@@ -100,7 +104,8 @@ class _Sections(Section):
 class _Values(_Sections):
     def to_dict(self) -> dict: return dump(self) # plain values, defaults filled in
     def to_toml(self) -> str: return to_toml(dict(format=FORMAT) | self.to_dict()) # complete: no default is left out
-    def get(self, path: str): return at_path(self.to_dict(), path) # a plain value; None for an option that is not stated
+    # a plain value; None for an option that is not stated
+    def get(self, path: str): return at_path(self.to_dict(), path)
 
     def with_(self, **sections): # such as costs=dict(slippage_bp=10), or name='mine'
         data = self.to_dict()
@@ -115,7 +120,8 @@ class _Values(_Sections):
         data = self.to_dict()
         for path, value in _assigned(items).items():
             _check_ablation(self.models, path)
-            data = put_path(data, path, text_value(value, type_at(_Sections, path)) if isinstance(value, str) else value)
+            data = put_path(data, path,
+                            text_value(value, type_at(_Sections, path)) if isinstance(value, str) else value)
         return type(self)(**data)
 
     def diff(self, other) -> dict: return differences(dump(self, False), dump(other, False)) # path -> (own, other's)
@@ -144,7 +150,8 @@ def _check_ablation(models, path):
     label, _, option = rest.partition('.')
     owner = next((m.title for m in models if label in m.ablations), None)
     if head == 'models' and owner and label not in [m.title for m in models]:
-        raise BadParams(f'{path}: {label} is an ablation of {owner} and has its options. Set models.{owner}.{option or "width"}.')
+        raise BadParams(f'{path}: {label} is an ablation of {owner} and has its options. '
+                        f'Set models.{owner}.{option or "width"}.')
 
 def _assigned(items):
     if isinstance(items, Mapping): return items
@@ -152,7 +159,8 @@ def _assigned(items):
     odd = [item for item, (k, eq, _) in zip(items, pairs) if not eq or not k.strip()]
     if odd: raise BadParams(f'{odd[0]}: not path=value. Write for example costs.slippage_bp=10.')
     names = [k.strip() for k, _, _ in pairs]
-    if len(set(names)) < len(names): raise BadParams(f'{next(k for k in names if names.count(k) > 1)}: is given twice. Keep one.')
+    if len(set(names)) < len(names):
+        raise BadParams(f'{next(k for k in names if names.count(k) > 1)}: is given twice. Keep one.')
     return {k.strip(): v for k, _, v in pairs}
 
 # %% ../../nbs/84_pipeline/config.ipynb #af348d79
@@ -244,7 +252,8 @@ class Experiment(_Files):
         else: refuse(contradictions(self))
 
     @property
-    def lines(self) -> tuple[ModelLine, ...]: return model_lines(self.models, self.training) # models and their ablations
+    # models and their ablations
+    def lines(self) -> tuple[ModelLine, ...]: return model_lines(self.models, self.training)
     @property
     def strategy(self) -> str: return self.evidence.strategy or self.lines[0].label # the one under judgement
 
