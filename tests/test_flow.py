@@ -1,5 +1,7 @@
 "Imports point one way: from a room to rooms with a lower number, and never round in a circle"
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -84,7 +86,17 @@ def test_cells_import_from_lower_numbers_too(path):
 
 def test_package_start_imports_nothing():
     tree = ast.parse((PACKAGE / '__init__.py').read_text(encoding='utf-8'))
-    assert not [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    assert not [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
+
+
+def test_entry_points_are_imported_when_they_are_asked_for():
+    import gnn_quant
+    for name, module in gnn_quant._LAZY.items():
+        assert module in NUMBER and getattr(gnn_quant, name).__name__ == name
+    with pytest.raises(AttributeError, match='Experiment'): gnn_quant.NoSuchName
+    code = "import sys; from gnn_quant import Experiment; Experiment(); print('torch' in sys.modules, 'numba' in sys.modules)"
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ['False', 'False']
 
 
 def test_the_check_sees_every_way_of_importing():

@@ -250,18 +250,18 @@ def source_findings(
     out = []
     for cut in cuts:
         now = replay_source(request_of(record.experiment), cut)
-        first, fields = record.data.index[0], list(now.bars.columns.unique(0))
         was = record.data.bars.loc[:cut]
-        m = moved(was, now.bars.loc[first:cut].reindex(columns=was.columns))
+        m = moved(was, now.bars.loc[record.data.index[0]:cut].reindex(columns=was.columns))
         if m: out.append(Finding(**vars(m), stage=f'source {record.experiment.data.source.name}', cut=cut, how='cut'))
-        out += [f for t in record.experiment.data.tables if t.name in record.data.tables
-                for f in _table_findings(record, t, now, cut)]
+        for t in record.experiment.data.tables: out += _table_findings(record, t, now, cut)
     return tuple(out)
 
 def _table_findings(record, t, now, cut):
-    again = load_tables(now, [dict(name=t.name) | thaw(t.options)], True, request_of(record.experiment)).tables[t.name]
+    name = t.name.rpartition(':')[2]
+    if name not in record.data.tables: return []
+    again = load_tables(now, [dict(name=t.name) | thaw(t.options)], True, request_of(record.experiment)).tables[name]
     was, new = (x.until(cut).frame.sort_values(['known_since', 'entity']).set_index('known_since')
-                for x in (record.data.tables[t.name], again))
+                for x in (record.data.tables[name], again))
     m = moved(was, new.reindex(columns=was.columns))
     return [Finding(**vars(m), stage=f'table {t.name}', cut=cut, how='cut')] if m else []
 
