@@ -465,17 +465,19 @@ def test_thousands_of_trials_are_counted_in_seconds(tmp_path):
 
 def put_book(folder, name, equity, start):
     trials.write_frame(equity.to_frame('equity'), folder / f'book.{name}.parquet')
-    trials.write_json(dict(start=start), folder / f'ledger.{name}.json')
+    path = folder / 'ledgers.json'
+    starts = read_json(path)['facts']['start'] if path.is_file() else {}
+    trials.write_json(dict(facts=dict(start=starts | {name: '' if start is None else start.isoformat()})), path)
 
 
 def test_returns_of_a_book_are_those_of_its_ledger(tmp_path):
     from gnn_quant.backtest.engine import backtest, ledger_returns
     from gnn_quant.market import Costs
     from gnn_quant.portfolio.sizing import equal_weight
-    from gnn_quant.pipeline.ledgers import put_ledger
+    from gnn_quant.pipeline.artifacts import Ledgers
     bars = toy_bars(t=80)
     led = backtest(equal_weight(bars).iloc[5:].reindex(bars.index), bars, Costs())
-    put_ledger(tmp_path, 'ridge', led)
+    Ledgers(dict(ridge=led)).save(tmp_path)
     x = left_returns(tmp_path, dict(ridge='k'), 'backtest')
     pd.testing.assert_series_equal(x['ridge'], ledger_returns(led), check_names=False, check_freq=False)
     eq = led.equity.copy()
