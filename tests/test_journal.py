@@ -281,7 +281,7 @@ def test_many_processes_and_one_of_them_killed(tmp_path):
 def test_readers_beside_a_writer_never_see_half(tmp_path):
     path = tmp_path / 'x.jsonl'
     journal.append(path, 'first', {})
-    code = ("import sys; from gnn_quant import journal\nfor i in range(40): "
+    code = ("import sys; from gnn_quant.storage import journal\nfor i in range(40): "
             "journal.append(sys.argv[1], 'x', dict(i=i, pad='y' * 3000))")
     writer = subprocess.Popen([sys.executable, '-c', code, str(path)])
     seen = []

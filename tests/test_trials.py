@@ -15,6 +15,7 @@ from _runs import place, write
 from hypothesis import given, settings as effort, strategies as st
 
 from gnn_quant.storage import journal
+from gnn_quant.storage.files import read_json
 from gnn_quant.core import BadData, BadParams, JournalBroken, toy_bars
 from gnn_quant.evidence import trials
 from gnn_quant.stats.sharpe import moments
@@ -389,6 +390,7 @@ KILLS = textwrap.dedent('''
     import numpy as np, pandas as pd
     from _faults import FaultyOS, die, in_child
     from gnn_quant.storage import journal
+from gnn_quant.storage.files import read_json
     from gnn_quant.storage import files as store
     from gnn_quant.evidence import trials
     path, kills = Path(sys.argv[1]) / 'trials.jsonl', 0
