@@ -96,7 +96,7 @@ SWEEP = pytest.mark.parametrize('case', CASES)
 def make(case, bars, tables, **kw):
     name = case.split()[0]
     kind = bd.BUILDERS[name].table
-    return bd.build(name, bars, tables[kind] if kind else None, **{**CASES[case], **kw})
+    return bd.build_frames(name, bars, tables[kind] if kind else None, **{**CASES[case], **kw})
 
 
 def test_every_builder_and_every_filter_is_swept():
@@ -764,7 +764,7 @@ def test_names_and_parameters_are_checked():
                                        ('ewma', None, dict(kind='rolling'), "no parameter 'kind'"),
                                        ('sector', None, {}, 'table of groups, and got none'),
                                        ('rolling', toy_sectors(4), {}, 'bars alone, and got a table')):
-        with pytest.raises(BadParams, match=words): bd.build(name, bars, table, **params)
+        with pytest.raises(BadParams, match=words): bd.build_frames(name, bars, table, **params)
     with pytest.raises(BadParams, match='no builder wanted'): bd.build_graph(bars, {})
     with pytest.raises(BadParams, match='got none'): bd.build_graph(bars, {'sector': {}})
 

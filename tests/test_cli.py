@@ -12,7 +12,7 @@ from _runs import FINISH, write
 from typer.testing import CliRunner
 
 from gnn_quant import __version__
-from gnn_quant.evidence.trials import begin, recorded
+from gnn_quant.evidence.trials import begin_trial, recorded
 from gnn_quant.pipeline.daily import DAY
 from gnn_quant.runs.folders import list_runs
 from gnn_quant.settings import Settings
@@ -195,7 +195,7 @@ def test_trials_are_listed_checked_and_merged(home, tmp_path):
     days = pd.bdate_range('2020-01-01', periods=60)
     with recorded(tmp_path / 'here/trials.jsonl', 'by hand', {}, 'bars') as t:
         t.returns = pd.Series(np.tile([.01, -.005], 30), days)
-    begin(tmp_path / 'here/trials.jsonl', 'left', {}, 'bars')
+    begin_trial(tmp_path / 'here/trials.jsonl', 'left', {}, 'bars')
     listed = gnnq(home, 'trials', 'list', **here)
     head, *rows, _, words = listed.stdout.splitlines()
     assert listed.returncode == 0 and head.split() == ['began', '(UTC)', 'run', 'trial', 'state', 'times', 'rows',

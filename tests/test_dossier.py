@@ -10,7 +10,7 @@ import pytest
 from gnn_quant.backtest.engine import ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, frame_hash, toy_bars
 from gnn_quant.data.bundle import Bundle
-from gnn_quant.evidence.checks import REQUIRED, Check, run_checks
+from gnn_quant.evidence.checks import REQUIRED_CHECKS, Check, run_checks
 from gnn_quant.evidence.collect import StrategyCase, against, collect_evidence, family
 from gnn_quant.stats.paired import common
 from gnn_quant.evidence.verdict import verdict
@@ -227,9 +227,9 @@ def sheet(tmp_path_factory, case, ledger):
     data = Bundle('toy', BARS, None, case.benchmark.rename('mean'), 'SIMULATED', (),
                    pd.DataFrame(columns=['date', 'symbol', 'field', 'value', 'reason', 'kept']).astype(
                        {'date': 'datetime64[ns]', 'kept': bool}))
-    e = Experiment(
-        models=[dict(name='ridge', label='ours'), dict(name='constant', label='twin')],
-        costs=dict(commission_bp=1, slippage_bp=1), evidence=dict(strategy='ours', permutations=50, draws=50, controls=0))
+    e = Experiment(models=[dict(name='ridge', label='ours'), dict(name='constant', label='twin')],
+                   costs=dict(commission_bp=1, slippage_bp=1),
+                   evidence=dict(strategy='ours', permutations=50, draws=50, controls=0))
     folds = pd.DataFrame(dict(fold=[0], block=['test'], first=[BARS.index[0]], last=[BARS.index[-1]], rows=[500]))
     history = pd.DataFrame(dict(model=['ours'], fold=[0], epoch=[1], train_loss=[1.], valid_ic=[.1]))
     design = dict(horizon=5, seeds=[0], features=['ret_1'], left_out={}, span=6, purge=6)
@@ -317,8 +317,8 @@ def test_an_audit_of_other_signals_does_not_vouch(sheet):
 
 def test_an_audit_of_another_model_or_without_its_table_does_not_vouch(sheet):
     audit, signals = kept.upstream(sheet, 'audit'), kept.upstream(kept.upstream(sheet, 'backtest'), 'signals')
-    told, frames = kept.audit_of(replace(audit, manifest=audit.manifest | dict(metrics=audit.metrics | dict(models=['twin']))),
-                                 signals, 'ours')
+    told, frames = kept.audit_of(replace(
+        audit, manifest=audit.manifest | dict(metrics=audit.metrics | dict(models=['twin']))), signals, 'ours')
     assert ('asked only twin' in told['why'] and not frames
             and believe(GOOD | dict(audit=told), 'ours')['level'] == 'not established')
     with pytest.raises(BadParams, match='kept no table'):
@@ -344,7 +344,7 @@ def test_one_difference_has_one_interval(evidence):
 def test_the_verdict_of_the_figures_is_that_of_the_checks(evidence):
     v = evidence.verdict
     assert v.facts == evidence.figures['verdict'] and {c.id: c.passed for c in v.checks}['audit'] is None
-    assert set(REQUIRED) <= {c.id for c in v.checks}
+    assert set(REQUIRED_CHECKS) <= {c.id for c in v.checks}
 
 
 def checks_of(figures, others=(), **more): return run_checks(SimpleNamespace(figures=figures, **more), others)
@@ -364,7 +364,7 @@ def test_a_graph_claim_needs_a_market_row_and_a_rewired_row():
 def test_a_required_check_that_is_missing_counts_as_not_run():
     checks = checks_of(GOOD)
     assert verdict(checks).level == 'established' and verdict([]).level == 'not established'
-    for k in REQUIRED: assert verdict([c for c in checks if c.id != k]).level == 'not established', k
+    for k in REQUIRED_CHECKS: assert verdict([c for c in checks if c.id != k]).level == 'not established', k
 
 
 def test_a_check_of_another_package_bears_its_name_and_stops_no_page():

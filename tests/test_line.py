@@ -20,7 +20,7 @@ from gnn_quant.graph.sampling.per_relation import SlotIndex
 from gnn_quant.models.base import PanelModel
 from gnn_quant.models.tgn import MemoryPanel
 from gnn_quant.pipeline.artifacts import Edges, Features, Scores
-from gnn_quant.pipeline.audit import ask, attention_of, audit_record, drift_of, not_asked, source_findings
+from gnn_quant.pipeline.audit import ask, attention_of, audit_record, drift_of, not_audited, source_findings
 from gnn_quant.pipeline.audit_page import audit_figures, audit_page, findings_frame
 from gnn_quant.pipeline.audit_record import draw_cuts, fold_of, named_cuts, record_of, stored_folds
 from gnn_quant.pipeline.config import Experiment
@@ -74,7 +74,7 @@ def test_an_honest_run_stands_still(honest):
     assert a.stages == ('features', 'edges', 'sampler', 'prediction', 'signal', 'weights') and list(a.cuts) == cuts
     assert len(found.kept) == len(cuts), 'one fit a fold serves the cut, the noise and the blank'
     assert audit_figures(a)['stages'] == dict.fromkeys(a.stages, 'same') and len(findings_frame(a)) == 0
-    assert (not_asked(honest, found)
+    assert (not_audited(honest, found)
             == ['2 of 5 folds hold none of the dates: their scores are taken as the run kept them.',
                 'No model of this run keeps a memory, so there was none to compare.'])
 
@@ -89,10 +89,10 @@ def test_all_kinds_of_models_and_several_seeds():
     assert found.audit.passed, str(found.audit)
     assert ([s['tgat'] for s in found.asked.seeds] == [[4], [5], [4]]
             and [s['constant'] for s in found.asked.seeds] == [[4]] * 3), 'another seed in every fold'
-    assert any('1 of 2 seeds of tgat' in w for w in not_asked(r, found))
+    assert any('1 of 2 seeds of tgat' in w for w in not_audited(r, found))
     whole = audited(r, cuts[-1:], ['tgat'], seeds=0)
     assert (whole.audit.passed and len(whole.kept) == 2 and whole.asked.models == ['tgat']
-            and any('Nothing was asked of rewired' in w for w in not_asked(r, whole)))
+            and any('Nothing was asked of rewired' in w for w in not_audited(r, whole)))
     other = replace(r, scores=r.scores | {'seed5.tgat': r.scores['seed5.tgat'] + 1e-9})
     assert not audited(other, cuts, ['tgat']).audit.passed, (
         'a seed that was trained anew is compared by itself too')
@@ -107,11 +107,11 @@ def test_a_memory_is_compared_with_what_the_run_saved(tmp_path):
     before = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
     found = audited(r, cuts_of(r, 2))
     assert (found.audit.passed and found.audit.stages[3] == 'memory'
-            and not any('memory' in w for w in not_asked(r, found)))
+            and not any('memory' in w for w in not_audited(r, found)))
     assert before == {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}, 'the run is only read'
     none = audited(replace(r, checkpoints=None), cuts_of(r, 2))
     assert (none.audit.passed and 'memory' not in none.audit.stages
-            and any('tgn remembered in the run is not known' in w for w in not_asked(r, none)))
+            and any('tgn remembered in the run is not known' in w for w in not_audited(r, none)))
 
 
 def test_several_horizons_and_a_static_sector_map():
@@ -119,7 +119,7 @@ def test_several_horizons_and_a_static_sector_map():
     r = ran(how.override(['target.horizons=[5, 1]']), dataset(720))
     found = audited(r, cuts_of(r, 2))
     assert found.audit.passed, str(found.audit)
-    given = ' '.join(not_asked(r, found))
+    given = ' '.join(not_audited(r, found))
     assert 'horizons 5, 1' in given and 'sector map is of a later date' in given and found.audit.undated == ('sectors',)
     assert 'same_sector' in found.full['edges'].fields
 
@@ -150,7 +150,8 @@ def test_a_feature_scaled_over_all_dates(monkeypatch):
     monkeypatch.setattr(line, 'make_features', scaled)
     r = ran()
     f, a = caught(r, 'features', frame='ret_5')
-    assert f.symbol in r.data.bars['Close'] and f.date == r.data.bars.index[HOW.features.warmup] and f.by > 0 and f.was != f.now
+    assert (f.symbol in r.data.bars['Close'] and f.date == r.data.bars.index[HOW.features.warmup] and f.by > 0
+            and f.was != f.now)
     assert (a.table.loc['prediction'] == 'follows').all()
 
 
@@ -249,7 +250,8 @@ def test_other_code_or_other_bars_are_told_from_look_ahead(honest, monkeypatch):
     msg[-3, 0] = np.nextafter(msg[-3, 0], np.float32(9))
     moved = Edges(Events(e.src, e.dst, e.t, msg, e.symbols, e.fields))
     f = audited(replace(honest, edges=moved), cuts).audit
-    assert [c.stage for c in f.causes if c.kind == 'unrepeatable'] == ['edges'] and f.causes[0].date == pd.Timestamp(int(e.t[-3]))
+    assert ([c.stage for c in f.causes if c.kind == 'unrepeatable'] == ['edges']
+            and f.causes[0].date == pd.Timestamp(int(e.t[-3])))
     other = audited(replace(honest, scores={'ridge': honest.scores['ridge'] + 1e-12}), cuts).audit
     assert (not other.passed and [c.kind for c in other.causes] == ['unrepeatable']
             and other.causes[0].stage == 'prediction')
@@ -311,7 +313,8 @@ def test_a_source_that_gives_another_past_is_named():
             assert len(f) == n
         assert f[0].stage == 'source outside_pkg:outside_rewriter' and f[0].symbol and f[0].by > 0
         a = audit_record(r, cuts_of(r, 1)).audit
-        assert not a.passed and a.causes[0].stage == f[0].stage and 'source outside_pkg:outside_rewriter: ' in str(a.causes[0])
+        assert (not a.passed and a.causes[0].stage == f[0].stage
+                and 'source outside_pkg:outside_rewriter: ' in str(a.causes[0]))
 
 
 def test_a_table_with_hindsight_is_named():
@@ -323,9 +326,11 @@ def test_a_table_with_hindsight_is_named():
         assert f[0].stage.startswith('table ') and 'outside_hindsight' in f[0].stage
 
 
-@pytest.mark.parametrize('kind,name,stage', [
-    ('feature', 'mentions', None), ('feature', 'peeks_ahead', 'features'), ('feature', 'mentions_ahead', 'features'), ('model', 'feature_mean', None),
-    ('model', 'feature_mean_leak', 'prediction'), ('sizer', 'sign_weight', None), ('sizer', 'sign_weight_leak', 'weights')])
+@pytest.mark.parametrize('kind,name,stage',
+                         [('feature', 'mentions', None), ('feature', 'peeks_ahead', 'features'),
+                          ('feature', 'mentions_ahead', 'features'), ('model', 'feature_mean', None),
+                          ('model', 'feature_mean_leak', 'prediction'), ('sizer', 'sign_weight', None),
+                          ('sizer', 'sign_weight_leak', 'weights')])
 def test_plugins_of_another_package_are_audited(kind, name, stage):
     full = f'outside_pkg:{name}'
     with Installed():
@@ -335,4 +340,5 @@ def test_plugins_of_another_package_are_audited(kind, name, stage):
         r = ran(*outside(tables=['outside_pkg:outside_news'], **given))
         a = audit_record(r, cuts_of(r, 2)).audit
         assert a.passed is (stage is None), str(a)
-        if stage: assert a.causes[0].stage == stage and (kind != 'feature' or name in a.causes[0].frame), str(a.causes[0])
+        if stage:
+            assert a.causes[0].stage == stage and (kind != 'feature' or name in a.causes[0].frame), str(a.causes[0])

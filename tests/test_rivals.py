@@ -371,8 +371,8 @@ def test_graph_layers_are_the_formulas(fitted):
     g = torch.Generator().manual_seed(0)
     h, index, tie, kind = (torch.randn(5, 8, generator=g), torch.tensor([[1, 2, 3, 0, 4], [0, 0, 0, 1, 1]]),
                            torch.randn(5, 4, generator=g), torch.tensor([1, 1, 2, 0, 2]))
-    from gnn_quant.models.gnn import Edges
-    edges = Edges(index, tie, kind)
+    from gnn_quant.models.gnn import EdgeArrays
+    edges = EdgeArrays(index, tie, kind)
     gat, rgcn = fitted['gatv2'].net, fitted['rgcn'].net
     with torch.no_grad():
         layer, said = gat.layers[0], gat.hear(gat.layers[0], h, edges)

@@ -479,7 +479,9 @@ def test_two_days_that_make_the_same_entry_at_once_both_finish(tmp_path, monkeyp
     s, e, second = stages(tmp_path, monkeypatch), Experiment(), []
     def meanwhile(job, folder, *a):
         _pretend(job, folder)
-        if job.name == 'train' and not second: second.extend(['begun', *run_day(e, s, in_silence, until='train')])
+        if job.name != 'train' or second: return
+        second.append('begun')
+        second.extend(run_day(e, s, in_silence, until='train'))
     monkeypatch.setattr(engine, 'execute', meanwhile)
     first = run_day(e, s, in_silence, until='train')
     assert [x.reused for x in first] == [False] * 3 and [x.reused for x in second[1:]] == [True, True, False]

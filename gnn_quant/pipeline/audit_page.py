@@ -8,8 +8,8 @@ __all__ = ['findings_frame', 'audit_figures', 'audit_verdict', 'audit_sentence',
 # %% ../../nbs/84_pipeline/audit_page.ipynb #fc0a6c02
 import pandas as pd
 from ..lookahead.audit import FUTURES, WORST, Audit
-from ..report.markup import banner, facts, items, note, num, page, section, table, text
-from .audit import UNSEEN, Found, Record, not_asked
+from ..report.markup import banner, facts, items, note, num, page, html_section, html_table, text
+from .audit import UNSEEN, Found, Record, not_audited
 
 # %% ../../nbs/84_pipeline/audit_page.ipynb #3aac22d8
 def findings_frame(
@@ -64,13 +64,13 @@ def _attention(f, cuts):
                               age=last['age'].map(lambda v: f'{v:.0f} d')))
     return (note('Strongest ties, on the dates of the audit, of the network that was trained anew: '
                  'share of the asker\'s attention, mean over its heads. All of them are in attention.parquet.')
-            + table(shown, ('date', 'asker', 'neighbour', 'relation'), index=False))
+            + html_table(shown, ('date', 'asker', 'neighbour', 'relation'), index=False))
 
 def _drift(f):
     say = lambda v: 'not built' if pd.isna(v) else 'same' if v == 0 else 'other' if v == float('inf') else num(v, '.2g')
     shown = f.drop(columns='where').map(say).rename(columns=lambda n: f'{n} {"row" if n == "1" else "rows"}')
     return (note('First rows left out, the last row compared: largest move as a share of the value; '
-                 '"other" where something is known, or tied, in one of them only.') + table(shown)
+                 '"other" where something is known, or tied, in one of them only.') + html_table(shown)
             + items(w for w in f['where'] if w))
 
 # %% ../../nbs/84_pipeline/audit_page.ipynb #32501f5a
@@ -82,20 +82,21 @@ def audit_page(
     about: dict, # name -> text: runs and parameters
 ) -> str: # a whole document
     "One page on one audit"
-    a, given = found.audit, not_asked(record, found)
+    a, given = found.audit, not_audited(record, found)
     top = {'same': '', 'moved': banner('This line knows its own future.', 'alarm'),
            'unrepeatable': banner('This run cannot be made again, so it is not vouched for.', 'alarm')}[
                audit_verdict(a)]
-    causes = section('What moved', items(map(str, a.causes)), note(
+    causes = html_section('What moved', items(map(str, a.causes)), note(
         f'{len(a.findings)} findings in all; every one is in findings.parquet.')) if not a.passed else ''
     asked = {'trained anew': ', '.join(found.asked.models),
              'from': ', '.join(f'{f.train[0]:%Y-%m-%d} to {f.valid[-1]:%Y-%m-%d}' for f in found.asked.folds),
              'for rows from': ', '.join(f'{f.test[0]:%Y-%m-%d}' for f in found.asked.folds),
              'what came after a date was': ', '.join(FUTURES[h] for h in a.how), 'models fitted': len(found.kept)}
-    return page(
-        f'Audit of {record.data.name}', f'<h1>Look-ahead audit of {text(record.data.name)}</h1>', top,
-        f'<p class=verdict>{text(audit_sentence(a))}</p>', causes,
-        section('Stages and dates', table(a.table.rename_axis('stage'), tuple(a.table.columns)), facts(asked)),
-        section('What was taken as given', items(given)) if given else '',
-        section('What a pass does not prove', items(UNSEEN)), section('Where the history begins', _drift(drift)),
-        section('Whom the network listened to', _attention(attention, a.cuts)), section('Made from', facts(about)))
+    return page(f'Audit of {record.data.name}', f'<h1>Look-ahead audit of {text(record.data.name)}</h1>', top,
+                f'<p class=verdict>{text(audit_sentence(a))}</p>', causes,
+                html_section('Stages and dates', html_table(a.table.rename_axis('stage'), tuple(a.table.columns)),
+                             facts(asked)), html_section('What was taken as given', items(given)) if given else '',
+                html_section('What a pass does not prove', items(UNSEEN)),
+                html_section('Where the history begins', _drift(drift)),
+                html_section('Whom the network listened to', _attention(attention, a.cuts)),
+                html_section('Made from', facts(about)))

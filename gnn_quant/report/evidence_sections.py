@@ -12,8 +12,8 @@ __all__ = ['headline', 'why_not', 'missing', 'prob', 'frame_of', 'verdict_words'
 import numpy as np, pandas as pd
 from ..evidence.collect import Evidence
 from .evidence_charts import attention_dots, curves, forest, histogram, quantile_bars, standing, strips
-from .markup import (banner, checks, facts, figure, heat_table, items, note, num, section, table,
-                                     text, words_table)
+from .markup import (banner, checks, facts, figure, heat_table, items, note, num, html_section,
+                                     html_table, text, words_table)
 from .comparison import _says
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #c9f63fda
@@ -50,7 +50,7 @@ def verdict_part(e: Evidence, name: str) -> str:
     v = e.figures.get('verdict') or {}
     said = note(f'Each test of {name} was set before its result was known: '
                 'the thresholds stand in evidence.checks. What was not run counts against a claim.')
-    return section('Evidence: how far to believe it', verdict_words(e), checks(v.get('reasons', [])), said,
+    return html_section('Evidence: how far to believe it', verdict_words(e), checks(v.get('reasons', [])), said,
                    at='evidence')
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #a7a8b400
@@ -86,15 +86,15 @@ def absurd_banner(
 def audit_part(e: Evidence, name: str) -> str:
     "What was rebuilt from cut data, and what moved"
     a, t, w = e.figures.get('audit'), frame_of(e, 'audit'), frame_of(e, 'warmup')
-    if not a or a.get('why'): return section('Evidence: look-ahead audit', missing(why_not(e, 'audit')))
+    if not a or a.get('why'): return html_section('Evidence: look-ahead audit', missing(why_not(e, 'audit')))
     found = [str(f) for f in a.get('findings') or []]
     more = note(f'And {len(found) - 20} more.') if len(found) > 20 else ''
     drift = '<h3>Warm-up</h3>' + words_table(w) + note('By how much the last rows move when the history begins '
                                                        'later: what still moves has not warmed '
                                                        'up.') if w is not None else ''
-    return section('Evidence: look-ahead audit', f'<p>{text(audit_words(a))}</p>',
+    return html_section('Evidence: look-ahead audit', f'<p>{text(audit_words(a))}</p>',
                    '<h3>What moved</h3>' + items(found[:20]) + more if found else '',
-                   table(t.rename_axis('stage') if t.index.name is None else t, tuple(t.columns)) if t is not None
+                   html_table(t.rename_axis('stage') if t.index.name is None else t, tuple(t.columns)) if t is not None
                    else facts(a.get('stages') or {}), note(f"Run {a['run']}.") if a.get('run') else '', drift)
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #07db1eee
@@ -112,7 +112,7 @@ def trial_part(e: Evidence, name: str) -> str:
                    'abandoned': t.get('abandoned'), 'entries in the ledger': t.get('seq'),
                    'ledger head': t.get('head')}) if t.get('n') else missing(why_not(e, 'trials'))
     if not s or s.get('why'):
-        return section('Evidence: trials and deflated Sharpe', tried, missing(why_not(e, 'sharpe')))
+        return html_section('Evidence: trials and deflated Sharpe', tried, missing(why_not(e, 'sharpe')))
     lo, hi = b.loc['sharpe', ['lo', 'hi']].astype(float) if b is not None and 'sharpe' in b.index else (np.nan, np.nan)
     told = facts({'Sharpe a year': num(s.get('sharpe')), 'rows': f"{s['rows']:,}", 'skewness': num(s.get('skew')),
                   'kurtosis (3 = normal)': num(s.get('kurtosis')), 'PSR(0)': num(s.get('psr'), '.3f'),
@@ -124,7 +124,7 @@ def trial_part(e: Evidence, name: str) -> str:
     drawn = (figure(standing(s['sharpe'], lo, hi, s['hurdle']),
                     'Dot and bar: what was found, with its 95 % bootstrap interval.')
              if _known(s.get('sharpe'), s.get('hurdle')) else '')
-    return section(
+    return html_section(
         'Evidence: trials and deflated Sharpe', drawn, f'<div class=two><div>{tried}</div><div>{told}</div></div>',
         note('Bailey & López de Prado 2012, 2014. Trials are counted by the program, the failed and the abandoned '
              'among them; those without returns count whole. PSR(0): probability that the true Sharpe ratio is '
@@ -140,7 +140,7 @@ def selection_part(e: Evidence, name: str) -> str:
          "White's reality check, p": prob(s['reality_check']),
          "Hansen's SPA, p": f"{prob(s['consistent'])} (lower {prob(s['lower'])}, upper {prob(s['upper'])})"})
     if why_not(e, 'overfit'):
-        return section('Evidence: the best of many', best,
+        return html_section('Evidence: the best of many', best,
                        missing(f"probability of overfitting: {why_not(e, 'overfit')}"))
     words = (
         f"In {o['splits']:,} ways to halve the {o['blocks']} blocks of the history, the best of {o['trials']:,} "
@@ -153,7 +153,7 @@ def selection_part(e: Evidence, name: str) -> str:
                    'other.') if logits is not None else ''
     slope = facts({'slope of Sharpe outside on inside': num(o.get('slope'))})
     body = f'<div class=two><div><p>{text(words)}</p>{slope}{best}</div><div class=small>{drawn}</div></div>'
-    return section('Evidence: the best of many', body,
+    return html_section('Evidence: the best of many', body,
                    note('Bailey, Borwein, López de Prado & Zhu 2017; White 2000; Hansen 2005. '
                         'With a handful of trials the probability of overfitting is coarse.'))
 
@@ -165,7 +165,7 @@ _kinds = dict(dates='Dates: the same weights, shifted against the prices. Does i
 def permutation_part(e: Evidence, name: str) -> str:
     "Histograms of permuted histories with the found value"
     f, x = e.figures.get('permutation') or {}, frame_of(e, 'permutation')
-    if why_not(e, 'permutation'): return section('Evidence: permutations', missing(why_not(e, 'permutation')))
+    if why_not(e, 'permutation'): return html_section('Evidence: permutations', missing(why_not(e, 'permutation')))
     def one(kind, d):
         if 'why' in d: return f'<div><h3>{text(kind)}</h3>{missing(d["why"])}</div>'
         said = (f"{d['draws']:,} draws: mean {num(d.get('mean'))}, deviation {num(d.get('sd'))}. "
@@ -173,7 +173,7 @@ def permutation_part(e: Evidence, name: str) -> str:
         drawn = histogram(x[kind], d['found'], f"Sharpe ratios of permuted {kind}: {said}",
                           'Sharpe ratio after costs') if x is not None and kind in x and _known(d['found']) else ''
         return f'<div class=small><h3>{text(_kinds.get(kind, kind))}</h3>{figure(drawn, said)}</div>'
-    return section('Evidence: permutations',
+    return html_section('Evidence: permutations',
                    '<div class=two>' + ''.join(one(k, d) for k, d in f.items() if isinstance(d, dict)) + '</div>',
                    note('p = (1 + draws at least as good) / (1 + draws), Phipson & Smyth 2010: never zero. Strong: '
                         'draws at least as good. '
@@ -190,8 +190,8 @@ headline = dict(total_return=('total return', ',.0%'), annual_return=('return a 
 def bootstrap_part(e: Evidence, name: str) -> str:
     "Every headline figure with its interval"
     x = frame_of(e, 'bootstrap')
-    if x is None: return section('Evidence: headline figures with intervals', missing(why_not(e, 'bootstrap')))
-    return section('Evidence: headline figures with intervals', figure(
+    if x is None: return html_section('Evidence: headline figures with intervals', missing(why_not(e, 'bootstrap')))
+    return html_section('Evidence: headline figures with intervals', figure(
         strips(x, headline), 'Dot: the figure; bar: where 95 % of the resampled histories put it; line: zero.'),
                    note('Stationary bootstrap of rows (Politis & Romano 1994). A resampled history has other '
                         'drawdowns than any real one: the intervals of drawdowns are wide, and rightly so. '
@@ -210,7 +210,7 @@ def curve_part(e: Evidence, name: str) -> str:
         figure(curves(d[['sharpe']].rename(columns=dict(sharpe=name)), 'Sharpe ratio by the delay of the fill',
                       'row of the fill', 'Sharpe a year'), 'The same weights, filled later.') + _metric_table(d)
         if d is not None else missing(why_not(e, 'delays')))
-    return section('Evidence: costs and delays',
+    return html_section('Evidence: costs and delays',
                    f'<div class=two><div class=small>{cost}</div><div class=small>{late}</div></div>',
                    _more(e, 'survivorship', 'Names that vanish'), _more(e, 'capacity', 'Size of the account'))
 
@@ -232,14 +232,14 @@ def _metric_table(x):
         v, (int, float, np.number)) else str(v)
     keep = [k for k in ('annual_return', 'sharpe', 'max_drawdown', 'turnover', 'break_even_bp', 'vanished') if k in x]
     name = [f'{v:,.0f}' if isinstance(v, (float, np.floating)) else v for v in x.index]
-    return table(pd.DataFrame({headline.get(k, (str(k).replace('_', ' '),))[0]: [cell(k, v) for v in x[k]]
+    return html_table(pd.DataFrame({headline.get(k, (str(k).replace('_', ' '),))[0]: [cell(k, v) for v in x[k]]
                                for k in keep}, pd.Index(name, name=x.index.name)))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #4cf752a0
 def regime_part(e: Evidence, name: str) -> str:
     "Figures by the weather known before each row"
     x = frame_of(e, 'regimes')
-    if x is None: return section('Evidence: regimes', missing(why_not(e, 'regimes')))
+    if x is None: return html_section('Evidence: regimes', missing(why_not(e, 'regimes')))
     label = x['kind'] + ': ' + x['regime'].astype(str)
     shown = pd.DataFrame(
         {'rows': x['rows'].map('{:,}'.format), 'share of rows': x['share'].map(lambda v: num(v, '.0%')),
@@ -251,7 +251,7 @@ def regime_part(e: Evidence, name: str) -> str:
     drawn = figure(forest({'Sharpe ratio a year, with 95 % interval': x[['sharpe', 'lo', 'hi']].rename(
         columns=dict(sharpe='value')).set_axis(label, axis=0)}, 'Sharpe ratio by regime'),
                    'Blue or vermilion: the whole interval on one side of zero.')
-    return section('Evidence: regimes', drawn, table(shown),
+    return html_section('Evidence: regimes', drawn, html_table(shown),
                    note('A row belongs to what was known at the close before it: trailing volatility and '
                         'dispersion in thirds of what had been seen by then, and the benchmark above or below its '
                         'mean of 200 rows. Rows before that is known are left out.'))
@@ -260,7 +260,7 @@ def regime_part(e: Evidence, name: str) -> str:
 def twin_part(e: Evidence, name: str) -> str:
     "Paired differences to the twins"
     x = frame_of(e, 'twins')
-    if x is None: return section('Evidence: what the graph is worth', missing(why_not(e, 'twins')))
+    if x is None: return html_section('Evidence: what the graph is worth', missing(why_not(e, 'twins')))
     x = x.set_index('role') if 'role' in x else x
     panel = lambda v, lo, hi: x[[v, lo, hi]].set_axis(['value', 'lo', 'hi'], axis=1)
     panels = ({'Sharpe ratio, less that of the twin': panel('diff', 'lo', 'hi')}
@@ -275,9 +275,9 @@ def twin_part(e: Evidence, name: str) -> str:
                 f'by rank IC, {name} is': _says.get(r['ic_side'], '–')} if 'ic_diff' in x else {})
             for k, r in x.iterrows()}
     t = pd.DataFrame.from_dict(rows, orient='index')
-    return section('Evidence: what the graph is worth', figure(
+    return html_section('Evidence: what the graph is worth', figure(
         forest(panels, f'Paired differences of {name} and its twins'), 'Right of zero: better than the twin.'),
-                   table(t, left=tuple(c for c in t if c == 'twin' or c.endswith(' is'))),
+                   html_table(t, left=tuple(c for c in t if c == 'twin' or c.endswith(' is'))),
                    note('The same resampled rows for both (stationary bootstrap). Edge-free: the same network '
                         'without neighbours. Rewired: as many edges, each name with as many, '
                         'between other partners. Only a lead over both says that the edges themselves matter.'))
@@ -303,11 +303,11 @@ def signal_part(e: Evidence, name: str) -> str:
     family = '<h3>The family of models</h3>' + (_family_table(fam) + note(
         'p: one-sided, of the t. q: share of false discoveries to be expected when this one and all above it are '
         'kept (Benjamini & Hochberg 1995).') if fam is not None else missing(why_not(e, 'models')))
-    return section('Evidence: the ranking', said, by, fade, by_month, family)
+    return html_section('Evidence: the ranking', said, by, fade, by_month, family)
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #77dddd41
 def _quantile_table(q, bars):
-    return table(pd.DataFrame(
+    return html_table(pd.DataFrame(
         {f'held {c} row{"s" * (str(c) != "1")}, %': q[c].map(lambda v: num(v * 100, '+.3f')) for c in bars}
         | ({'new names a row': q['turnover'].map(lambda v: num(v, '.0%'))} if 'turnover' in q else {}), q.index))
 
@@ -317,11 +317,11 @@ def _decay_table(d):
     head = dict(rank_ic='rank IC', ic_t='t (HAC)', icir='ICIR', spread='top less bottom',
                 spread_t='t (HAC)\nof that', autocorrelation='rank auto-\ncorrelation',
                 top_turnover='new at\nthe top', bottom_turnover='new at\nthe bottom')
-    return table(pd.DataFrame({head.get(c, c): d[c].map(lambda v, c=c: num(v, form.get(c, '.4g'))) for c in d},
+    return html_table(pd.DataFrame({head.get(c, c): d[c].map(lambda v, c=c: num(v, form.get(c, '.4g'))) for c in d},
                               d.index.rename('rows held')))
 
 def _family_table(x):
-    return table(pd.DataFrame({k: x[c].map(lambda v: prob(v) if c in 'pq' else num(v, f)) for c, k, f in (
+    return html_table(pd.DataFrame({k: x[c].map(lambda v: prob(v) if c in 'pq' else num(v, f)) for c, k, f in (
         ('rank_ic', 'rank IC', '.4f'), ('t', 't (HAC)', '.2f'), ('p', 'p', ''), ('q', 'q', '')) if c in x} | (
             {'kept at 5 %': ['yes' if v is True or v == 1 else 'no' for v in x['keep']]} if 'keep' in x else {}),
                               x.index))
@@ -330,37 +330,37 @@ def _family_table(x):
 def attention_part(e: Evidence, name: str) -> str:
     "Top edges and attention by date"
     a = frame_of(e, 'attention')
-    if a is None: return section('Evidence: attention by neighbour', missing(why_not(e, 'attention')))
+    if a is None: return html_section('Evidence: attention by neighbour', missing(why_not(e, 'attention')))
     g = a.groupby(['asker', 'neighbour'] + ['relation'] * ('relation' in a))
     t = pd.DataFrame({'mean weight': g['weight'].mean(), 'dates': g['date'].nunique()}
                      | ({'age, days': g['age'].mean()} if 'age' in a else {})).sort_values(
                          'mean weight', ascending=False, kind='stable').head(12).reset_index()
     t = t.assign(**{k: t[k].map(lambda v: num(v, f)) for k, f in (('mean weight', '.3f'), ('age, days', '.0f'))
                     if k in t})
-    return section(
+    return html_section(
         'Evidence: attention by neighbour', figure(attention_dots(a), 'Area: share of the answer. No dot: not '
                                                    'asked, or not among the strongest of that date.'),
-        table(t, left=('asker', 'neighbour', 'relation'), index=False),
+        html_table(t, left=('asker', 'neighbour', 'relation'), index=False),
         note('Attention is where the network looked, not why it was right: read it beside the twins above.'))
 
 def control_part(e: Evidence, name: str) -> str:
     "Positive and negative controls"
     x = frame_of(e, 'controls')
-    if x is None: return section('Evidence: controls', missing(why_not(e, 'controls')))
+    if x is None: return html_section('Evidence: controls', missing(why_not(e, 'controls')))
     bad = [str(k) for k, v in x['verdict'].items() if v in ('missed', 'too good', 'found something')]
     cells = pd.DataFrame({'rank IC': x['rank_ic'].map(lambda v: num(v, '.3f')), 'limits': [
         f'{num(a, ".3f")} to {num(b, ".3f")}' if np.isfinite(a) else '–' for a, b in zip(x['lo'], x['hi'])],
                           'expected': x['expected'], 'verdict': x['verdict']}, x.index)
     said = (f"Failed: {', '.join(bad)}. Until this is mended no score of this model is to be believed." if bad
             else 'All that were asked hold.')
-    return section('Evidence: controls', f'<p>{text(said)}</p>', table(cells, left=('expected', 'verdict')),
+    return html_section('Evidence: controls', f'<p>{text(said)}</p>', html_table(cells, left=('expected', 'verdict')),
                    note('The same model on tasks with known answers: a planted signal must be found, '
                         'shuffled labels, exchanged names and edges between strangers must give nothing.'))
 
 def risk_part(e: Evidence, name: str) -> str:
     "Backtests of risk forecasts, where the run made any"
     x = frame_of(e, 'risk')
-    return section('Evidence: risk forecasts',
+    return html_section('Evidence: risk forecasts',
                    missing(why_not(e, 'risk') if 'risk' in e.figures
                            else 'this line makes no risk forecasts, so none could be held against what came')
                    if x is None else words_table(x))
@@ -368,7 +368,7 @@ def risk_part(e: Evidence, name: str) -> str:
 def hash_part(e: Evidence, name: str) -> str:
     "What pins all this"
     h = {k: v for k, v in (e.figures.get('hashes') or {}).items() if v}
-    return section('Evidence: hashes',
+    return html_section('Evidence: hashes',
                    facts(h) + note("Content hashes of what the figures were made from. 'gnnq verify' with this "
                                    "report derives them, and every figure that it can, from the run folder again.")
                    if h else missing('no hash was handed in: nothing here can be checked'))
@@ -380,7 +380,7 @@ def evidence_pages(
 ) -> str: # sections of HTML
     "All evidence, in the order in which a doubter asks"
     if e is None:
-        return section('Evidence', missing('evidence was not gathered for this page, '
+        return html_section('Evidence', missing('evidence was not gathered for this page, '
                                            'so no test of luck or of look-ahead stands behind it'), at='evidence')
     return ''.join(part(e, name) for part in (verdict_part, audit_part, trial_part, selection_part,
                                               permutation_part, bootstrap_part, curve_part, regime_part, twin_part,

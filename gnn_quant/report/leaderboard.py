@@ -15,7 +15,8 @@ from ..evidence.leaderboard import LeaderboardTask
 from ..graph.relations import relation_types
 from ..market import Costs
 from .charts import colours, grown, learning_chart, to_svg
-from .markup import banner, facts, figure, items, loads, note, num, page, said, section, table, text
+from .markup import (banner, facts, figure, items, loads, note, num, page, cell_text, html_section,
+                                     html_table, text)
 
 # %% ../../nbs/80_report/leaderboard.ipynb #fcd98588
 def references(
@@ -94,9 +95,9 @@ def what_ran(
              f'{rows("test")} to test on', 'test': f'{f[0].test[0]:%Y-%m-%d} to {f[-1].test[-1]:%Y-%m-%d}',
              'label': f'return over {task.y.horizon} row{"s" * (task.y.horizon != 1)}, filled at {price}; '
              f'known, and purged, {task.y.span} row{"s" * (task.y.span != 1)} later',
-             'features': f'{len(task.x.columns.unique(0))}: {said(list(task.x.columns.unique(0)))}',
+             'features': f'{len(task.x.columns.unique(0))}: {cell_text(list(task.x.columns.unique(0)))}',
              'events of the graph': told,}
-            | {k.replace('_', ' '): said(v) for k, v in more.items() if v is not None}
+            | {k.replace('_', ' '): cell_text(v) for k, v in more.items() if v is not None}
             | ({'costs': rates_words(costs)} if costs else {}))
 
 # %% ../../nbs/80_report/leaderboard.ipynb #aea682c8
@@ -148,16 +149,16 @@ def ladder_page(
         f'Ladder on {name}', f'<h1>{text(f"Ladder on {name}")}</h1>', banner(
             'SIMULATED prices: a pipeline can be tried on them, a strategy cannot.', 'warn') if simulated else '',
         f'<p class=verdict>{text("SIMULATED. " * simulated + graph_sentence(t, model, of=of))}</p>', note(tried),
-        section('What was run', facts(ran)) if ran else '', section(f'Rungs{on}', _rungs(t), note(
+        html_section('What was run', facts(ran)) if ran else '', html_section(f'Rungs{on}', _rungs(t), note(
             't: Newey-West, of the rank IC.' + (f' Intervals: {intervals_words(t)}' if references(t) else ''))),
-        section(f'Differences{on}', figure(interval_chart(t, of), 'Blue: ahead with the whole interval; orange: '
+        html_section(f'Differences{on}', figure(interval_chart(t, of), 'Blue: ahead with the whole interval; orange: '
                                            f'behind; grey: neither. {intervals_words(t)}')) if references(t)
-        else '', section(f'Filled one row later{on}', later_part(later)) if later is not None else '',
-        section(f'After costs{on}', table(costs.map(num)),
+        else '', html_section(f'Filled one row later{on}', later_part(later)) if later is not None else '',
+        html_section(f'After costs{on}', html_table(costs.map(num)),
                 note(ran['costs'] + '.') if ran and 'costs' in ran else '') if costs is not None else '',
-        section('Learning curves', figure(learning_chart(h), 'One line a model and fold, or a model and seed.'))
+        html_section('Learning curves', figure(learning_chart(h), 'One line a model and fold, or a model and seed.'))
         if h['epoch'].nunique() > 1 else '',
-        section('Reasons not to believe it', items((*caveats, *notes))) if caveats or notes else '')
+        html_section('Reasons not to believe it', items((*caveats, *notes))) if caveats or notes else '')
     if found := loads(html): raise BadData(f'ladder_page: the page would load {found[0]}. Inline it.')
     return html
 
@@ -165,13 +166,14 @@ def ladder_page(
 def _rungs(t):
     cells = ladder_cells(t)
     for c in cells: cells[c] = cells[c].str.replace(' [', '\n[', regex=False)
-    return f'<div class=rungs>{table(cells.rename(columns={"sd over seeds": "sd over" + chr(10) + "seeds"}))}</div>'
+    return (
+        f'<div class=rungs>{html_table(cells.rename(columns={"sd over seeds": "sd over" + chr(10) + "seeds"}))}</div>')
 
 def later_part(
     later: pd.DataFrame, # one row a rung, numbers; a column t
 ) -> str:
     "The table of later fills, in words"
     shown = pd.DataFrame({c: [num(v, '.2f' if c == 't' else '.4f') for v in later[c]] for c in later}, later.index)
-    return f'<div class=rungs>{table(shown)}</div>' + note(
+    return f'<div class=rungs>{html_table(shown)}</div>' + note(
         'The label of the table above is filled at the close that a decision is made on. Here the same scores are '
         'judged by the return one row later, from the next close on. t: Newey-West, of the later fills.')
