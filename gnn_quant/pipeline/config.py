@@ -21,7 +21,8 @@ from .sections import (CostsConfig, DataConfig, EvidenceConfig, FeaturesConfig, 
 from .sections import (PortfolioConfig, Section, SignalsConfig, SplitConfig, TargetConfig,
                                          TrainingConfig, dump, model_lines)
 from .toml_text import read_toml, to_toml
-from ..settings import Settings, load_settings
+from ..runs.workbench import project
+from ..settings import Settings
 
 # %% ../../nbs/84_pipeline/config.ipynb #54a8c7a0
 PIPELINE = 'gnn_quant.pipeline.daily' # found by name: the pipeline reads this room, not the other way round
@@ -213,7 +214,7 @@ class _Files(_Values):
         >>> Experiment.load('split.train = 500').split.train
         500
         """
-        settings = settings or load_settings()
+        settings = settings or project()
         return cls.loads(*find_experiment(ref, settings), settings)
 
     @classmethod
