@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['CODES', 'CODES_HELP', 'app', 'experiment_app', 'data_app', 'trials_app', 'audit_app', 'STATE', 'Named', 'Changes',
-           'Params', 'Timeout', 'Quiet', 'exit_code', 'settings', 'root', 'text_table', 'run_command', 'daily_command',
-           'experiment_show_command', 'experiment_check_command', 'experiment_diff_command', 'list_command',
-           'runs_command', 'params_command', 'verify_command', 'trials_list_command', 'trial_row', 'counted_words',
-           'trials_verify_command', 'trials_merge_command', 'audit_command', 'data_command', 'main']
+           'Params', 'Timeout', 'Quiet', 'exit_code', 'settings', 'root', 'text_table', 'run_command', 'judge_command',
+           'daily_command', 'experiment_show_command', 'experiment_check_command', 'experiment_diff_command',
+           'list_command', 'runs_command', 'params_command', 'verify_command', 'trials_list_command', 'trial_row',
+           'counted_words', 'trials_verify_command', 'trials_merge_command', 'audit_command', 'data_command', 'main']
 
 # %% ../nbs/98_cli/cli.ipynb #39065787
 import sys
+from pathlib import Path
 from typing import Annotated
 import typer
 from . import __version__
@@ -102,6 +103,32 @@ def run_command(
     given = assignments(param)
     with (in_silence if quiet else fitting())() as say: done = run_named(name, given, settings(), say, True, timeout)
     print(page_of(done) or done.path)
+
+# %% ../nbs/98_cli/cli.ipynb #419d9ea3
+@app.command('judge')
+def judge_command(
+    prices: Annotated[str, typer.Option(
+        help='Bars or closes: a CSV or Parquet file, a folder of them, or a data set by name.')] = '',
+    weights: Annotated[str, typer.Option(help='A file of weights by date and symbol: shares of equity.')] = '',
+    scores: Annotated[str, typer.Option(help='A file of scores by date and symbol; higher is better.')] = '',
+    returns: Annotated[str, typer.Option(
+        help='A file with one column of returns a row, after costs, in place of weights and scores.')] = '',
+    name: Annotated[str, typer.Option(help='What the book is called; a trial of this name is counted.')] = 'book',
+    audit: Annotated[str, typer.Option(
+        metavar='MODULE:NAME', help='The function of bars that made the book; it is audited.')] = '',
+    param: Params = [],
+    timeout: Timeout = 0,
+    quiet: Quiet = False,
+):
+    """Judge a book that was made elsewhere: checks and page, counted as one trial. Prints the path of the page.
+    Costs and more: -p slippage_bp=10; see gnnq params judge."""
+    from gnn_quant.core import BadParams
+    whole = lambda p: str(Path(p).absolute()) if p and Path(p).exists() else p
+    given = dict(prices=whole(prices), weights=whole(weights), scores=whole(scores), returns=whole(returns))
+    if not any(given.values()):
+        raise BadParams('judge: nothing to judge. Give --weights or --scores with --prices, or --returns.')
+    own = given | dict(audit=audit, name=name)
+    run_command('judge', [*(f'{k}={v}' for k, v in own.items() if v), *param], timeout, quiet)
 
 # %% ../nbs/98_cli/cli.ipynb #2b1c2967
 @app.command('daily')

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'COMPARED', 'as_bars', 'kind_of', 'as_weights', 'BacktestResult', 'figures_of', 'plain_costs',
-           'permutations', 'judged', 'max_p', 'BacktestRunner', 'comparison', 'even_benchmark', 'generate_report']
+           'permutations', 'judged', 'max_p', 'BacktestRunner', 'comparison', 'even_benchmark', 'generate_report',
+           'results_case']
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #c5fb0b20
 from dataclasses import asdict, dataclass, field, replace
@@ -289,7 +290,7 @@ def generate_report(
     from gnn_quant.evidence.collect import collect_evidence
     from gnn_quant.report.page import TearSheet, tearsheet
     rs = {result.name: result} if isinstance(result, BacktestResult) else dict(result)
-    c = _case(rs, benchmark, horizon, draws, seed, year)
+    c = results_case(rs, benchmark, horizon, draws, seed, year)
     main, names = next(iter(rs.values())), c.bars['Close'].shape[1]
     words = survivorship_words(c.tables['survivorship'], names)
     facts = dict(name=data, hash=frame_hash(c.bars), rows=len(c.bars), symbols=names, first=f'{c.bars.index[0]:%Y-%m-%d}', last=f'{c.bars.index[-1]:%Y-%m-%d}')
@@ -299,7 +300,13 @@ def generate_report(
     write_text(tearsheet(sheet), Path(path))
     return Path(path)
 
-def _case(rs, benchmark, horizon, draws, seed, year):
+def results_case(
+    rs: dict, # name -> BacktestResult on the same bars; the first is under judgement
+    benchmark: pd.Series | None, # (T,) price level; None: `even_benchmark`
+    horizon: int, # rows that scores are said to rank
+    draws: int, seed: int, year: float,
+): # StrategyCase
+    "Results of a runner as a case of evidence; `BadData` for results of other bars"
     from gnn_quant.evidence.collect import StrategyCase
     if not rs or not all(isinstance(r, BacktestResult) for r in rs.values()): raise BadParams('generate_report: no results. Pass a BacktestResult, or a dict of them by name.')
     main = next(iter(rs.values()))

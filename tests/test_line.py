@@ -21,7 +21,8 @@ from gnn_quant.models.base import PanelModel
 from gnn_quant.models.tgn import MemoryPanel
 from gnn_quant.pipeline.artifacts import Edges, Features, Scores
 from gnn_quant.pipeline.audit import ask, attention_of, audit_record, drift_of, not_audited, source_findings
-from gnn_quant.pipeline.audit_page import audit_figures, audit_page, findings_frame
+from gnn_quant.lookahead.audit_report import audit_figures, findings_frame
+from gnn_quant.pipeline.audit_page import audit_page
 from gnn_quant.pipeline.audit_record import draw_cuts, fold_of, named_cuts, record_of, stored_folds
 from gnn_quant.pipeline.config import Experiment
 from gnn_quant.pipeline.stages import STAGES, build_edges, train_scores

@@ -70,6 +70,9 @@ class StrategyCase:
     # of permuted strategies; None = `costs`. With impact, lots or caps the mean concession as slippage:
     # `evaluate.plain_costs`
     null: Costs | None = None
+    # (label, function, needs) of the checks of other packages; None: every registered one
+    checks: tuple | None = None
+    trades_known: bool = True # False where a book came in as returns alone: nothing is said of its trades
 
     def __post_init__(self):
         if not isinstance(self.count, Count):
@@ -163,6 +166,7 @@ def paired_frame(c: StrategyCase, ret: pd.DataFrame, ic: pd.DataFrame) -> pd.Dat
     first = ret[[c.main, *(n for n in ret if n != c.main)]]
     horizon = c.target.horizon if c.target else 1
     x = paired_differences(first, ic if c.main in ic else None, seed=c.seed, year=c.periods, horizon=horizon)
+    x = x.astype({k: float for k in x if not str(k).endswith('side')})
     return x.fillna({k: '' for k in ('side', 'ic_side') if k in x})
 
 def twin_frame(c: StrategyCase, paired: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +195,8 @@ def conclude(
     frames: dict,
 ) -> Evidence:
     "Evidence with its checks and its verdict"
-    found = run_checks(replace(c, figures=figures, tables=frames), outside_checks())
+    others = outside_checks() if c.checks is None else c.checks
+    found = run_checks(replace(c, figures=figures, tables=frames), others)
     tables = {f'check.{x.id}': x.table for x in found if x.table is not None}
     said = dict(checks=[x.facts for x in found], verdict=verdict(found, c.main).facts)
     return Evidence(figures | said, frames | tables)
@@ -222,8 +227,8 @@ def collect_evidence(
     parts = dict(
         sharpe=lambda: sharpe_figures(c, own), overfit=lambda: overfit_parts(fam),
         selection=lambda: selection_figures(c, ret, fam), permutation=lambda: permutation_parts(c, j.before),
-        bootstrap=lambda: intervals(own, j.traded[c.main], c.draws, seed=c.seed, year=c.periods,
-                                    paid=j.trading[c.main]),
+        bootstrap=lambda: intervals(own, j.traded[c.main] if c.trades_known else None, c.draws, seed=c.seed,
+                                    year=c.periods, paid=j.trading[c.main]),
         costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs)['sharpe']
                                     for n, w in c.weights.items() if n in ret}),
         delays=lambda: delay_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs),
@@ -238,11 +243,11 @@ def collect_evidence(
     parts |= dict(survivorship=lambda: survivorship(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs))
     if 'Volume' in c.bars.columns.get_level_values(0):
         parts['capacity'] = lambda: capacity_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs)
-    else: f['capacity'] = dict(why='these bars have no Volume')
+    else: f.setdefault('capacity', dict(why='these bars have no Volume'))
     parts['paired'] = lambda: paired_frame(c, ret, ic)
     if c.twins: parts['twins'] = lambda: twin_frame(c, t['paired'])
     for name, make in parts.items():
-        if name in c.tables: continue
+        if name in c.tables or name in c.figures: continue # made elsewhere, or a reason why it cannot be
         say(name)
         _part(f, t, name, make)
     return conclude(c, f, t)

@@ -124,7 +124,7 @@ def check_audit(
 ) -> list[str]:
     "Findings of an audit that do not come again; nothing to say for another run, or where the code is another"
     if run.name != 'audit' or run.status != 'finished' or other_code(run): return []
-    from gnn_quant.pipeline.audit_page import audit_figures
+    from gnn_quant.lookahead.audit_report import audit_figures
     from gnn_quant.pipeline.audit import audit_record, open_record
     _steady()
     from gnn_quant.pipeline.config import Experiment

@@ -20,7 +20,7 @@ from ..settings import Settings
 from ..storage.files import read_frame, read_json
 
 # %% ../../nbs/82_runs/trials.ipynb #85ab37ed
-UNCOUNTED = ('ingest', 'signals', 'tearsheet', 'search', 'graph', 'audit', 'power')
+UNCOUNTED = ('ingest', 'signals', 'tearsheet', 'search', 'graph', 'audit', 'power', 'judge')
 PLUMBING = ('run_dir', 'models', 'seeds', 'n_seeds')
 BENCHMARKS = ('equal_weight',)
 
