@@ -85,12 +85,14 @@ def comparison_sentence(
     end,
     simulated: bool = False,
     fate: str = '', # what became of a strategy that cannot be compared, such as 'took no position'
+    graph: bool = True, # it reads a graph, or may; False where nothing of a graph is to be said
 ) -> str: # one sentence
     "What was earned and whether the graph helped, in one sentence"
     head = f"On {'SIMULATED ' if simulated else ''}{data}, {start:%Y-%m-%d} to {end:%Y-%m-%d}, after costs, {name}"
     if fate or not np.isfinite(own): return f"{head} {fate or 'never moved'}: there is nothing to compare."
     earned = f'earned a Sharpe of {num(own)}' if own > 0 else f'lost money, with a Sharpe of {num(own)}'
-    return f"{head} {earned}: {'; '.join([graph_clause(twin), *map(clause, peers)])}."
+    said = [graph_clause(twin)] * graph + [clause(p) for p in peers]
+    return f"{head} {earned}: {'; '.join(said)}." if said else f'{head} {earned}.'
 
 # %% ../../nbs/80_report/comparison.ipynb #a5a7cdb6
 def luck(

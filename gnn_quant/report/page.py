@@ -42,7 +42,7 @@ class TearSheet:
     trials: Count | None = None # of the trial ledger, this trial included: what `evidence.trials.count` reads
     evidence: Evidence | None = None # of the strategy under judgement; None = not gathered, which the page says
     title: str = 'Tear sheet'
-    twin: str = 'edge-free twin' # name in `strategies` of the same network without neighbours
+    twin: str = 'edge-free twin' # name in `strategies` of the same network without neighbours; '' where none is meant
     equal: str = 'equal weight' # name in `strategies` of the portfolio that knows nothing
     peers: tuple = ('ridge', 'equal weight') # further names that the sentence speaks of, where present
     scores: dict = field(default_factory=dict) # name -> (T, N) scores, for the information coefficient
@@ -212,7 +212,7 @@ def judgement(
     "The verdict on the strategy under judgement"
     def cell_text(own, twin=None, peers=()):
         return comparison_sentence(s.main, own, twin, peers, str(s.data['name']), j.ret.index[0], j.ret.index[-1],
-                                   s.invented, j.fate.get(s.main, ''))
+                                   s.invented, j.fate.get(s.main, ''), bool(s.twin))
     if s.main in j.fate:
         return (cell_text(np.nan),
                 luck(s.main, np.nan, False, s.trials, len(j.ret), s.periods, s.evidence is not None), [])
@@ -297,7 +297,7 @@ _contents = ('<p class=contents>On this page: <a href="#figures">figures</a> <a 
 def compare_part(s: TearSheet, j: Judged, x: pd.DataFrame, gaps: list) -> str:
     "Strategies side by side, and their paired differences"
     side = shown(x).T.rename_axis('after costs')
-    words = (f'After costs, riskless rate zero, {s.periods} rows a year. All from {j.ret.index[0]:%Y-%m-%d}, '
+    words = (f'After costs, riskless rate zero, {s.periods:g} rows a year. All from {j.ret.index[0]:%Y-%m-%d}, '
              f'when the last of them had traded; {j.cut:,} rows before are cut off. '
              f'{j.bench.name} is before costs. Turnover is bought plus sold over equity. '
              'Break-even: cost on each traded amount at which the mean return is gone; '
