@@ -288,7 +288,8 @@ def generate_report(
 ) -> Path:
     "Write the tear sheet; `BadData` for results of other bars"
     from gnn_quant.evidence.collect import collect_evidence
-    from gnn_quant.report.page import TearSheet, tearsheet
+    from gnn_quant.report.page import tearsheet
+    from gnn_quant.report.sheet import TearSheet
     rs = {result.name: result} if isinstance(result, BacktestResult) else dict(result)
     c = results_case(rs, benchmark, horizon, draws, seed, year)
     main, names = next(iter(rs.values())), c.bars['Close'].shape[1]

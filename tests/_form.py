@@ -1,7 +1,6 @@
 "Notebooks and test files with lines over 120 or three levels of comprehensions; the lists only shrink"
 NOT_YET = (
-    '14_lookahead/warmup.ipynb', '78_evidence/trials.ipynb', '80_report/page.ipynb',
-    '81_evaluate/evaluate.ipynb',
+    '14_lookahead/warmup.ipynb', '81_evaluate/evaluate.ipynb',
 )
 
 NOT_YET_FILES = (

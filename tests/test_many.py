@@ -5,7 +5,7 @@ import pytest
 
 from gnn_quant.core import BadParams, LookAhead, toy_bars
 from gnn_quant.data.target import make_target
-from gnn_quant.features.cross_section import build_features
+from gnn_quant.features.registry import make_features
 from gnn_quant.models.registry import make_model
 from gnn_quant.training.many import processes, run_models, seeds_that_differ
 from gnn_quant.training.seeds import run_seeds
@@ -21,7 +21,7 @@ def mlp(seed): return make_model('mlp', seed=seed, schedule=dict(epochs=1))
 @pytest.fixture(scope='module')
 def inputs():
     bars = toy_bars(6, 260)
-    x, y = build_features(bars, ['ret_1', 'ret_5', 'vol_20'], 'z').iloc[21:], make_target(bars, 2)
+    x, y = make_features(bars, ['ret_1', 'ret_5', 'vol_20'], 'z').iloc[21:], make_target(bars, 2)
     return x, None, y, make_folds(x.index, y.span, 100, 30, 50)
 
 

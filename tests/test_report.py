@@ -28,8 +28,9 @@ from gnn_quant.report.index import index_page, link
 from gnn_quant.report.leaderboard import ladder_page
 from gnn_quant.report.links import PUBLISHED, links_page
 from gnn_quant.report.markup import loads, num, text
-from gnn_quant.report.page import (TearSheet, absurd, alarms, compare, ic_frame, ic_gaps, page_verdict, judgement,
-                                   tearsheet, unfilled_words)
+from gnn_quant.report.page import ic_gaps, judgement, tearsheet
+from gnn_quant.report.run_sections import unfilled_words
+from gnn_quant.report.sheet import TearSheet, absurd, alarms, compare, ic_frame, page_verdict
 from gnn_quant.report.quantstats import align, metric_rows, month_returns, qs_parts, quantstats_pages, tail_risk
 from gnn_quant.report.comparison import best_of, comparison_sentence
 from gnn_quant.storage.files import plain

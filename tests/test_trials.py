@@ -20,7 +20,8 @@ from gnn_quant.core import BadData, BadParams, JournalBroken, toy_bars
 from gnn_quant.evidence import trials
 from gnn_quant.stats.sharpe import moments
 from gnn_quant.evidence.trials import (begin_trial, count, count_trials, end, entries_of, import_trials, recorded,
-                                       returns_folder, trial_returns, trials_of, verify_trials)
+                                       returns_folder, trial_returns, trials_of)
+from gnn_quant.evidence.ledger_check import verify_trials
 from gnn_quant.runs import engine
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import Run, list_runs
@@ -392,6 +393,7 @@ KILLS = textwrap.dedent('''
     from gnn_quant.storage import journal
     from gnn_quant.storage import files as store
     from gnn_quant.evidence import trials
+    from gnn_quant.evidence.ledger_check import verify_trials
     path, kills = Path(sys.argv[1]) / 'trials.jsonl', 0
     r = pd.Series(np.random.default_rng(0).normal(0, .01, 60), pd.bdate_range('2020-01-01', periods=60))
     trials.begin_trial(path, 'first', {}, 'bars')
@@ -406,7 +408,7 @@ KILLS = textwrap.dedent('''
             trials.end(path, id, returns=r + at / 1e5)
         ended = in_child(work)
         c = trials.count(path)
-        assert trials.verify_trials(path) == [], (at, trials.verify_trials(path))
+        assert verify_trials(path) == [], (at, verify_trials(path))
         assert c.n == n + 1 if told.exists() else c.n in (n, n + 1), at
         if ended:
             assert c.returns >= 1

@@ -116,7 +116,8 @@ def spa_check(case) -> Check:
     "p of the best of the family against what needs no skill (Hansen 2005)"
     s, why = part_of(case, 'selection')
     if why: return Check('spa', None, THRESHOLDS['spa'], None, f'the SPA test was not run ({why})')
-    v, who = float_or_nan(s, 'consistent'), f"against {s.get('against')} the best of {s.get('models')} trials"
+    n, v = s.get('models'), float_or_nan(s, 'consistent')
+    who = f"against {s.get('against')} the best of {n} trial{'s' * (n != 1)}"
     return Check('spa', v, THRESHOLDS['spa'], v <= THRESHOLDS['spa'], f'{who} has a SPA p of {v:.3f}')
 
 def pbo_check(case) -> Check:

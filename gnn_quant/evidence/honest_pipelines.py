@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FEATURES', 'EDGES', 'WAYS', 'HONEST_MODELS', 'BOOKS', 'toy_sources', 'px', 'as_of', 'first_factor', 'news_count',
-           'less_group_mean', 'b', 'b2', 'streamed', 'several', 'answers', 'recursive', 'nearest_days', 'base',
-           'reversal', 'inverse_volatility', 'minimum_variance', 'stopped', 'liquid', 'honest_lines']
+           'less_group_mean', 'b', 'b2', 'streamed', 'several', 'answers', 'index_answers', 'recursive', 'nearest_days',
+           'base', 'reversal', 'inverse_volatility', 'minimum_variance', 'stopped', 'liquid', 'honest_lines']
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #af117d1d
 import numpy as np, pandas as pd
@@ -141,7 +141,7 @@ EDGES = {'trailing correlation': b('rolling', window=20, top=2), 'fading correla
 
 # %% ../../nbs/78_evidence/honest_pipelines.ipynb #d52d2a27
 def answers(d, m): return sampled(m['edges'], d['bars'].index, 3)
-def answers(d, m, ask): # answers of any index, as edges stamped with the row that asked
+def index_answers(d, m, ask): # answers of any index, as edges stamped with the row that asked
     e, at = m['edges'], query_instants(d['bars'].index)
     n = len(e.symbols)
     f = ask(NeighborIndex(e), np.tile(np.arange(n), len(at)), np.repeat(at, n))
@@ -149,8 +149,8 @@ def answers(d, m, ask): # answers of any index, as edges stamped with the row th
     return make_events(f.nbr[q, slot], q % n, at[q // n] - 1, np.c_[slot], e.symbols, ['slot'])
 
 WAYS = {
-    'different partners': lambda d, m: answers(d, m, lambda ix, *q: PartnerIndex(ix).recent(*q, 2)),
-    'a draw of neighbours': lambda d, m: answers(d, m, lambda ix, *q: ix.uniform(*q, 2, seed=7)),
+    'different partners': lambda d, m: index_answers(d, m, lambda ix, *q: PartnerIndex(ix).recent(*q, 2)),
+    'a draw of neighbours': lambda d, m: index_answers(d, m, lambda ix, *q: ix.uniform(*q, 2, seed=7)),
     'centrality by date': lambda d, m: centrality_over_time(m['edges'], d['bars'].index[::10]),
     'mean of the neighbours': lambda d, m: neighbour_mean(m['answers'], returns(d['bars'])),
 }

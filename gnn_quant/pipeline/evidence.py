@@ -27,8 +27,9 @@ from .reuse import family_of, open_experiment
 from .stage_runs import FromRuns
 from .stages import costs_of, maker_of
 from ..plugins import GROUP, find, options_of, plugins_of
-from ..report.evidence_sections import outside_section
-from ..report.page import TearSheet, tearsheet
+from ..report.outside_sections import outside_section
+from ..report.page import tearsheet
+from ..report.sheet import TearSheet
 from ..runs.folders import Run, get_frame, upstream
 from ..runs.workbench import put_frame, put_json
 from ..stats.paired import common

@@ -6,17 +6,14 @@
 __all__ = ['headline', 'why_not', 'missing', 'prob', 'frame_of', 'verdict_words', 'verdict_part', 'audit_words', 'absurd_banner',
            'audit_part', 'trial_part', 'selection_part', 'permutation_part', 'bootstrap_part', 'curve_part',
            'regime_part', 'twin_part', 'signal_part', 'attention_part', 'control_part', 'risk_part', 'hash_part',
-           'outside_section', 'evidence_pages']
+           'evidence_pages']
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #105d2a96
-from collections.abc import Callable
 import numpy as np, pandas as pd
-from ..core import BadData
-from ..evidence.checks import evidence_hash, lacking
 from ..evidence.collect import Evidence
 from .evidence_charts import attention_dots, curves, forest, histogram, quantile_bars, standing, strips
-from .markup import (banner, checks, facts, figure, heat_table, items, loads, note, num,
-                                     html_section, html_table, text, words_table)
+from .markup import (banner, checks, facts, figure, heat_table, items, note, num, html_section,
+                                     html_table, text, words_table)
 from .comparison import _says
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #c9f63fda
@@ -28,7 +25,7 @@ def why_not(
     found = [e.figures.get(n) for n in names]
     if isinstance(found[0], dict) and found[0] and 'why' not in found[0]: return ''
     return next((str(f['why']) for f in found if isinstance(f, dict) and f.get('why')),
-                'nobody asked for it, or the run kept nothing of it')
+                'it was not asked for, or the run kept nothing of it')
 
 def missing(why: str) -> str: return f'<p class=missing><b>Not run:</b> {text(why.rstrip("."))}.</p>'
 
@@ -139,7 +136,7 @@ def selection_part(e: Evidence, name: str) -> str:
     "Reality check, SPA, and the probability of backtest overfitting"
     s, o, logits = e.figures.get('selection') or {}, e.figures.get('overfit') or {}, frame_of(e, 'logits')
     best = missing(f"reality check and SPA: {why_not(e, 'selection')}") if why_not(e, 'selection') else facts(
-        {'family': f"{s['models']:,} trials against {s['against']}", 'best': s.get('best'),
+        {'family': f"{s['models']:,} trial{'s' * (s['models'] != 1)} against {s['against']}", 'best': s.get('best'),
          "White's reality check, p": prob(s['reality_check']),
          "Hansen's SPA, p": f"{prob(s['consistent'])} (lower {prob(s['lower'])}, upper {prob(s['upper'])})"})
     if why_not(e, 'overfit'):
@@ -375,28 +372,6 @@ def hash_part(e: Evidence, name: str) -> str:
                    facts(h) + note("Content hashes of what the figures were made from. 'gnnq verify' with this "
                                    "report derives them, and every figure that it can, from the run folder again.")
                    if h else missing('no hash was handed in: nothing here can be checked'))
-
-# %% ../../nbs/80_report/evidence_sections.ipynb #597fdb4c
-def outside_section(
-    label: str, # package:name
-    make: Callable, # fn(case, evidence) -> HTML
-    case, # StrategyCase
-    e: Evidence,
-    needs: tuple = (), # parts of the case, such as ('scores', 'bars.Volume')
-) -> str: # a section of HTML
-    "What another package has to say, under its name; `BadData` names one that changes what it was given"
-    if lack := lacking(case, needs):
-        return html_section(label, missing(f"it needs {', '.join(lack)}, which this case lacks"))
-    was = evidence_hash((case, e.figures, e.frames))
-    try: said = make(case, e)
-    except Exception as err: said, why = None, f'it raised {type(err).__name__}: {str(err)[:200]}'
-    else: why = f'it returned {type(said).__name__}, and no text'
-    if evidence_hash((case, e.figures, e.frames)) != was:
-        raise BadData(f'section {label}: it changed the case or the evidence it was given. '
-                      'Work on a copy inside the section.')
-    if not isinstance(said, str): return html_section(label, missing(why))
-    if found := loads(said): return html_section(label, missing(f'it would load {found[0]}; a page is one file'))
-    return html_section(label, said, note(f'Made by {label}.'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #97a38f54
 def evidence_pages(
