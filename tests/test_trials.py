@@ -264,7 +264,7 @@ def test_returns_that_are_lost_or_changed_are_named_and_gain_nothing(path, how):
 
 
 def test_an_entry_whose_figures_are_not_those_of_its_file(path, monkeypatch):
-    monkeypatch.setattr(trials, '_facts', lambda r: dict(rows=len(r), sd=.01, sharpe=.001))
+    monkeypatch.setattr(trials, 'return_facts', lambda r: dict(rows=len(r), sd=.01, sharpe=.001))
     tried(path, 'modest', 50)
     monkeypatch.undo()
     assert any('another Sharpe ratio of modest' in f for f in verify_trials(path))
