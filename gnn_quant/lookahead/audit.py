@@ -105,8 +105,11 @@ class Finding(Move):
     error: str = '' # of a stage that failed
     source: tuple = () # names of the sources whose future is enough to move it; () = not asked
     via: tuple = () # stages without time that it reads: the fault may be theirs
+    made_by: tuple = () # names of what makes this stage, where they are known
 
-    def __str__(self): return f'{self.stage}: {_sentence(self)}'
+    def __str__(self):
+        by = f" ({', '.join(self.made_by)})" if self.made_by else ''
+        return f'{self.stage}{by}: {_sentence(self)}'
 
 def _sentence(f):
     what = super(Finding, f).__str__()

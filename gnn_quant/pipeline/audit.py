@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ATTENTION', 'UNSEEN', 'bundle_at', 'targets_at', 'fitted', 'AuditRequest', 'ask', 'rescored', 'scores_of_models',
            'remembers', 'put_back', 'remembered', 'held_by', 'build_line', 'features_at', 'edges_at', 'answers_at',
-           'signals_at', 'weights_at', 'unrepeatable', 'source_findings', 'request_of', 'Found', 'audit_record',
-           'attention_of', 'drift_of', 'not_audited']
+           'signals_at', 'weights_at', 'unrepeatable', 'source_findings', 'outside_makers', 'request_of', 'Found',
+           'audit_record', 'attention_of', 'drift_of', 'not_audited']
 
 # %% ../../nbs/84_pipeline/audit.ipynb #ada4e30c
 import hashlib, shutil, tempfile
@@ -267,6 +267,13 @@ def _table_findings(record, t, now, cut):
     m = moved(was, new.reindex(columns=was.columns))
     return [Finding(**vars(m), stage=f'table {t.name}', cut=cut, how='cut')] if m else []
 
+def outside_makers(e: Experiment, models: tuple) -> dict: # stage -> names of the plugins of other packages behind it
+    "What a finding at a stage may be the fault of"
+    names = dict(features=[f.name for f in e.features.use] if isinstance(e.features.use, tuple) else [],
+                 edges=[b.name for b in e.graph.builders], prediction=[k.model for k in e.lines if k.label in models],
+                 weights=[e.portfolio.sizer.name])
+    return {k: found for k, v in names.items() if (found := tuple(n for n in dict.fromkeys(v) if ':' in n))}
+
 def request_of(e) -> Request:
     d = e.data
     return Request(d.source.name, start=d.start, end=d.end, rows=0, on_bad=d.on_bad, options=thaw(d.source.options))
@@ -297,7 +304,9 @@ def audit_record(
     table, wrong = a.table.copy(), [f.stage for f in own]
     table.loc[wrong] = 'unrepeatable'
     for f in behind: table.loc[f.stage] = 'moved'
-    return Found(replace(a, findings=own + behind + tuple(f for f in a.findings if f.stage not in wrong),
+    by = outside_makers(record.experiment, asked.models)
+    rest = tuple(replace(f, made_by=by.get(f.stage, ())) for f in a.findings if f.stage not in wrong)
+    return Found(replace(a, findings=own + behind + rest,
                          passed=a.passed and not own and not behind, table=table), asked, full, kept)
 
 # %% ../../nbs/84_pipeline/audit.ipynb #062eccd3

@@ -6,6 +6,7 @@
 __all__ = ['KNOWN_ABLATIONS', 'contradictions', 'model_problems', 'plugin_problems']
 
 # %% ../../nbs/84_pipeline/experiment_checks.ipynb #d45eb9de
+import re
 from ..core import BadParams
 from .experiment_problems import suggestion
 from .sections import ModelLine, TargetConfig, model_lines, model_options
@@ -40,7 +41,9 @@ def _of_models(e):
         out.append(f'training.seed: {e.training.seed} is the first of a count of seeds, '
                    'and training.seeds is a list. Leave training.seed out.')
     for m in e.models:
-        if '.' in m.label: out.append(f'models.{m.label}: a label without dots, which paths are divided by.')
+        if re.search(r'[^A-Za-z0-9_-]', m.label):
+            out.append(f'models.{m.label}: a label of letters, digits, dashes and underscores: it names files, '
+                       'and dots divide paths.')
         lacks = [a for a in m.ablations if a not in KNOWN_ABLATIONS.get(m.name, ())]
         if lacks: out.append(_no_ablation(m, lacks[0]))
     named = ([('evidence.strategy', e.evidence.strategy)]

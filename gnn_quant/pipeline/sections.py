@@ -170,13 +170,13 @@ class TrainingConfig(Section):
 class ModelConfig(NamedSection):
     "A model by name, with its seeds, ablations and options"
     in_blocks: ClassVar[bool] = True
-    label: str = Field('', description='name in tables and files; empty: the name of the model')
+    label: str = Field('', description='name in tables and files; empty: the name of the model, without its package')
     seeds: _Seeds | None = Field(None, description='as in training; left out: those of training')
     ablations: tuple[str, ...] = Field(
         (), description='the same network without a part: edge_free (no neighbours), rewired (other neighbours)')
 
     @property
-    def title(self) -> str: return self.label or self.name
+    def title(self) -> str: return self.label or re.sub(r'[^A-Za-z0-9_-]', '_', self.name.rpartition(':')[2])
 
 # %% ../../nbs/84_pipeline/sections.ipynb #26397679
 @dataclass(frozen=True)
