@@ -274,8 +274,9 @@ def trial_row(
     t, # `evidence.trials.Trial`
 ) -> tuple: # texts
     "A trial as a row of the list"
+    from gnn_quant.data.calendar import SESSIONS
     last = t.found[-1] if t.found else dict(rows='', sharpe=None)
-    sharpe = '' if last['sharpe'] is None else f"{last['sharpe'] * 252**.5:.2f}"
+    sharpe = '' if last['sharpe'] is None else f"{last['sharpe'] * (last.get('year') or SESSIONS)**.5:.2f}"
     return t.time[:16].replace('T', ' '), t.run, t.name, t.state, len(t.ids), last['rows'], sharpe, t.key[:12]
 
 # %% ../nbs/98_cli/cli.ipynb #ee2078a3

@@ -171,7 +171,7 @@ UNKNOWN = dict.fromkeys(('permutation_p', 'deflated_sharpe', 'probabilistic_shar
 def judged(
     r: BacktestResult,
     validate: bool = True,
-    kinds: tuple = ('dates', 'names'), draws: int = 1000, seed: int = 0, year: int = 252,
+    kinds: tuple = ('dates', 'names'), draws: int = 1000, seed: int = 0, year: float | None = None,
 ) -> BacktestResult: # the same with the figures of its tests; NaN where not validated
     "A result at the count of trials that it carries"
     m = r.metrics | UNKNOWN | dict(trials=r.trials.n, effective_trials=r.trials.effective)
@@ -195,7 +195,7 @@ class BacktestRunner:
     draws: int = 1000 # permutations, and bootstrap histories
     kinds: tuple = ('dates', 'names') # of permutation; the largest p counts
     gross: float = 1. # most that the absolute weights of a row may add up to
-    year: int = 252 # rows a year
+    year: float | None = None # rows a year; None = as the dates of the prices say
     benchmark: pd.Series | None = None # (T,) price level on the rows of the prices; None = the mean of the names' returns
 
     @property
@@ -245,7 +245,7 @@ class BacktestRunner:
 # %% ../nbs/81_evaluate/evaluate.ipynb #1348154e
 def comparison(
     results: dict, # name -> BacktestResult on the same rows; the first is what the others are compared with
-    draws: int = 1000, seed: int = 0, year: int = 252,
+    draws: int = 1000, seed: int = 0, year: float | None = None,
 ) -> pd.DataFrame: # a row a strategy, on the rows that all of them traded
     "Strategies side by side, with paired intervals and the p of the best"
     first = next(iter(results.values()))
@@ -284,7 +284,7 @@ def generate_report(
     data: str = 'prices', # what the data are called on the page
     caveats: tuple = (), # what a reader should know of the data; 'simulated' marks an invented market
     horizon: int = 1, # rows that scores are said to rank
-    draws: int = 1000, seed: int = 0, year: int = 252,
+    draws: int = 1000, seed: int = 0, year: float | None = None,
 ) -> Path:
     "Write the tear sheet; `BadData` for results of other bars"
     from gnn_quant.evidence.collect import collect_evidence
@@ -297,7 +297,7 @@ def generate_report(
     facts = dict(name=data, hash=frame_hash(c.bars), rows=len(c.bars), symbols=names, first=f'{c.bars.index[0]:%Y-%m-%d}', last=f'{c.bars.index[-1]:%Y-%m-%d}')
     sheet = TearSheet(c.ledgers, c.benchmark, facts, dict(parameters=dict(cash=main.cash), seed=seed), trials=c.count, evidence=collect_evidence(c), title=title or main.name,
                       equal=c.equal, peers=(c.equal,), scores=c.scores, target=c.target, costs=main.costs, fill=fill_field(c.bars), caveats=(words, *caveats),
-                      periods=year, seed=seed, draws=draws)
+                      periods=c.periods, seed=seed, draws=draws)
     write_text(tearsheet(sheet), Path(path))
     return Path(path)
 
@@ -305,7 +305,7 @@ def results_case(
     rs: dict, # name -> BacktestResult on the same bars; the first is under judgement
     benchmark: pd.Series | None, # (T,) price level; None: `even_benchmark`
     horizon: int, # rows that scores are said to rank
-    draws: int, seed: int, year: float,
+    draws: int, seed: int, year: float | None,
 ): # StrategyCase
     "Results of a runner as a case of evidence; `BadData` for results of other bars"
     from gnn_quant.evidence.collect import StrategyCase

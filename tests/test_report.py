@@ -353,9 +353,9 @@ def test_the_bootstrap_repeats_and_refuses():
 
 
 def test_the_hurdle_grows_with_trials_and_shrinks_with_history():
-    grown = [best_of(n, 2520) for n in (1, 2, 10, 100, 10_000)]
+    grown = [best_of(n, 2520, 252) for n in (1, 2, 10, 100, 10_000)]
     assert grown[0] == 0 and (np.diff(grown) > 0).all()
-    assert np.isclose(best_of(10, 2520 * 4), best_of(10, 2520) / 2)
+    assert np.isclose(best_of(10, 2520 * 4, 252), best_of(10, 2520, 252) / 2)
 
 
 # --- QuantStats -----------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def test_tail_risk_is_read_from_the_returns(returns):
     var, es = tail_risk(r)
     assert (r < var).sum() == 45 and np.isclose(es, r.nsmallest(45).mean())
     rows = metric_rows(qs_parts(r, returns['SP500'], 'TGAT', 'SP500')['metrics'], r, returns['SP500'])
-    assert np.isclose(number(rows.loc['VaR 95 % of a day (historical)', 'strategy']), var, atol=5e-5)
+    assert np.isclose(number(rows.loc['VaR 95 % of a session (historical)', 'strategy']), var, atol=5e-5)
 
 
 def test_a_short_history_has_no_quantstats_pages():

@@ -15,6 +15,7 @@ from ..core import BadData, BadParams, GnnQuantError
 from ..stats.bootstrap import intervals
 from ..stats.paired import Common, common, paired_differences
 from ..stats.ic import daily_ic, hac_t
+from ..stats.performance import year_of
 from ..stats.pbo import cscv
 from ..backtest.permutation import permutation_test
 from ..stats.quantiles import decay, months, quantile_table
@@ -64,7 +65,7 @@ class StrategyCase:
     hashes: dict = field(default_factory=dict) # name -> hex digits
     draws: int = 1000 # of each resampling
     seed: int = 0
-    periods: int = 252 # rows a year
+    periods: float | None = None # rows a year; None = as the rows of the bars say
     figures: dict = field(default_factory=dict) # made elsewhere: controls; all of them where a check is given the case
     graph: bool = False # the strategy reads edges: it is held against a market row and a rewired row
     # of permuted strategies; None = `costs`. With impact, lots or caps the mean concession as slippage:
@@ -75,6 +76,7 @@ class StrategyCase:
     trades_known: bool = True # False where a book came in as returns alone: nothing is said of its trades
 
     def __post_init__(self):
+        object.__setattr__(self, 'periods', year_of(self.bars, self.periods))
         if not isinstance(self.count, Count):
             raise BadParams(f'evidence: count is {self.count!r:.40}. '
                             'Pass what evidence.trials.count reads from the ledger: nobody types it.')
@@ -100,7 +102,7 @@ def sharpe_figures(
     "Sharpe ratio, and what is left of it after the trials"
     m, year = moments(ret), c.periods ** .5
     d = deflated_sharpe(m, c.count.effective, c.count.sharpe_sd)
-    return dict(sharpe=m.sharpe * year, rows=m.n, skew=m.skew, kurtosis=m.kurtosis, psr=d.psr, dsr=d.dsr,
+    return dict(sharpe=m.sharpe * year, rows=m.n, year=float(c.periods), skew=m.skew, kurtosis=m.kurtosis, psr=d.psr, dsr=d.dsr,
                 hurdle=d.hurdle * year, min_track_record=min_track_record(m),
                 min_track_record_deflated=min_track_record(m, d.hurdle))
 
@@ -144,7 +146,7 @@ def permutation_parts(c: StrategyCase, before) -> tuple[dict, dict]:
     "Permutation tests by dates and by names, from the row `before` the first that counts"
     w, b, out, draws = c.weights[c.main].loc[before:], c.bars.loc[before:], {}, {}
     for kind in ('dates', 'names'):
-        try: p = permutation_test(w, b, c.null or c.costs, kind, c.draws, c.seed)
+        try: p = permutation_test(w, b, c.null or c.costs, kind, c.draws, c.seed, year=c.periods)
         except (BadData, BadParams) as e: out[kind] = dict(why=str(e))
         else:
             year, known = c.periods ** .5, p.draws[np.isfinite(p.draws)]
@@ -229,9 +231,11 @@ def collect_evidence(
         selection=lambda: selection_figures(c, ret, fam), permutation=lambda: permutation_parts(c, j.before),
         bootstrap=lambda: intervals(own, j.traded[c.main] if c.trades_known else None, c.draws, seed=c.seed,
                                     year=c.periods, paid=j.trading[c.main]),
-        costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs)['sharpe']
+        costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs,
+                                                  year=c.periods)['sharpe']
                                     for n, w in c.weights.items() if n in ret}),
-        delays=lambda: delay_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs),
+        delays=lambda: delay_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs,
+                                   year=c.periods),
         regimes=lambda: regime_table(own, c.benchmark, c.periods, c.bars, ic.get(c.main),
                                      c.target.horizon if c.target else 1, c.draws, c.seed))
     if c.main in ic:
@@ -240,9 +244,11 @@ def collect_evidence(
         s = c.scores[c.main].loc[ret.index[0]:]
         parts |= dict(models=lambda: model_frame(c, ic), quantiles=lambda: quantile_table(s, c.bars),
                       decay=lambda: decay(s, c.bars), months=lambda: months(ic[c.main]))
-    parts |= dict(survivorship=lambda: survivorship(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs))
+    parts |= dict(survivorship=lambda: survivorship(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs,
+                                                 year=c.periods))
     if 'Volume' in c.bars.columns.get_level_values(0):
-        parts['capacity'] = lambda: capacity_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs)
+        parts['capacity'] = lambda: capacity_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:],
+                                                             c.costs, year=c.periods)
     else: f.setdefault('capacity', dict(why='these bars have no Volume'))
     parts['paired'] = lambda: paired_frame(c, ret, ic)
     if c.twins: parts['twins'] = lambda: twin_frame(c, t['paired'])

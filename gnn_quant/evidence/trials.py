@@ -12,6 +12,7 @@ import contextlib, hashlib, json, math, re, secrets
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq
+from ..data.calendar import rows_a_year
 from ..core import BadData, BadParams, GnnQuantError, JournalBroken, StoreError, check_frame, frame_hash
 from ..stats.sharpe import effective_trials, moments
 from ..storage.journal import START, JournalEntry, Head, append, read
@@ -84,7 +85,8 @@ def returns_folder(
 def _keep(path, id, x):
     file = f'{id}-{frame_hash(one_nan(x))[:12]}.parquet'
     write_frame(x, returns_folder(path) / file)
-    return dict(file=file, sha=file_hash(returns_folder(path) / file), of={c: return_facts(x[c]) for c in x})
+    return dict(file=file, sha=file_hash(returns_folder(path) / file), year=rows_a_year(x.index),
+                of={c: return_facts(x[c]) for c in x})
 
 # %% ../../nbs/78_evidence/trials.ipynb #73b3f535
 TRIAL_STATES = dict(finished='finished', complete='finished', pruned='finished', failed='failed', fail='failed',
@@ -247,7 +249,8 @@ class Trial:
     time: str # UTC, when it first began
     ids: tuple # of each time it was tried
     state: str # 'finished' if it ever did, else 'failed', else 'abandoned': began and has not ended (yet)
-    # of different outcomes, oldest first: dicts of rows, sd, sharpe (per row; None = not known), file, sha, column
+    # of different outcomes, oldest first: dicts of rows, sd, sharpe (per row; None = not known), year (rows a
+    # year; None before they were noted), file, sha, column
     found: tuple
 
 # %% ../../nbs/78_evidence/trials.ipynb #9d0095f9
@@ -273,7 +276,7 @@ def _outcomes(ends, label):
     for b in ends:
         kept = b.get('returns') or {}
         if label not in kept.get('of', {}): continue
-        new = kept['of'][label] | dict(file=kept['file'], sha=kept['sha'], column=label)
+        new = kept['of'][label] | dict(file=kept['file'], sha=kept['sha'], column=label, year=kept.get('year'))
         if not any(facts_agree(new, old) for old in out): out.append(new)
     return out
 

@@ -29,7 +29,7 @@ def break_even_against(
 def best_of(
     trials: float, # independent trials so far, this one included: `Count.effective`
     rows: int, # rows of history each was judged on
-    periods: int = 252,
+    periods: float, # rows a year
     sd: float = np.nan, # spread of the trials' Sharpe ratios, a row; never below its floor
 ) -> float: # annualised Sharpe ratio; 0 for a single trial
     "Expected best Sharpe ratio of trials without skill"
@@ -101,7 +101,7 @@ def luck(
     of_lead: bool, # True when `reached` is that of the lead over equal weight
     count: Count, # of the trial ledger, this trial included
     rows: int,
-    periods: int = 252,
+    periods: float, # rows a year
     tested: bool = False, # True on a page with evidence
 ) -> str:
     "What the number of trials says about the figures, in plain words"

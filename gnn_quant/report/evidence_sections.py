@@ -100,8 +100,8 @@ def audit_part(e: Evidence, name: str) -> str:
 # %% ../../nbs/80_report/evidence_sections.ipynb #07db1eee
 def _known(*v): return all(x is not None and np.isfinite(x) for x in v)
 
-def _span(rows, ahead=None, periods=252): # ahead: the Sharpe ratio less what it is to be told from
-    if _known(rows): return f'{rows:,.0f} rows, {rows / periods:,.1f} years'
+def _span(rows, ahead=None, year=None): # year: rows a year; ahead: the Sharpe ratio less what it is to be told from
+    if _known(rows): return f'{rows:,.0f} rows' + (f', {rows / year:,.1f} years' if year else '')
     return 'none is long enough' if rows == np.inf or _known(ahead) and ahead <= 0 else '–'
 
 def trial_part(e: Evidence, name: str) -> str:
@@ -117,10 +117,10 @@ def trial_part(e: Evidence, name: str) -> str:
     told = facts({'Sharpe a year': num(s.get('sharpe')), 'rows': f"{s['rows']:,}", 'skewness': num(s.get('skew')),
                   'kurtosis (3 = normal)': num(s.get('kurtosis')), 'PSR(0)': num(s.get('psr'), '.3f'),
                   'expected max Sharpe under H0': num(s.get('hurdle')), 'DSR': num(s.get('dsr'), '.3f'),
-                  'min. track record length': _span(s.get('min_track_record'), s.get('sharpe')),
+                  'min. track record length': _span(s.get('min_track_record'), s.get('sharpe'), s.get('year')),
                   'min. track record length against that maximum': _span(
                       s.get('min_track_record_deflated'),
-                      s['sharpe'] - s['hurdle'] if _known(s.get('sharpe'), s.get('hurdle')) else None)})
+                      s['sharpe'] - s['hurdle'] if _known(s.get('sharpe'), s.get('hurdle')) else None, s.get('year'))})
     drawn = (figure(standing(s['sharpe'], lo, hi, s['hurdle']),
                     'Dot and bar: what was found, with its 95 % bootstrap interval.')
              if _known(s.get('sharpe'), s.get('hurdle')) else '')

@@ -140,8 +140,8 @@ def compare_part(s: TearSheet, j: Judged, x: pd.DataFrame, gaps: list) -> str:
            'Politis & Romano 1994), not corrected for the number of comparisons.')
     ics = ic_gaps_of(s, j)
     also = ('<h3>Paired differences in rank IC</h3>' + ic_table(s.main, ics)
-            + note('The same resampled days for all (stationary bootstrap of days), '
-                   'not corrected for the number of comparisons; they resample days, not seeds.') if ics else '')
+            + note('The same resampled rows for all (stationary bootstrap of rows), '
+                   'not corrected for the number of comparisons; they resample rows, not seeds.') if ics else '')
     return html_section('Side by side', f'<div class=lead>{html_table(side)}</div>', note(words),
                         '<h3>Paired differences in Sharpe</h3>' + gap_table(s.main, gaps) + note(why) if gaps
                         else '', also, at='figures')

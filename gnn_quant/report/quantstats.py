@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 import matplotlib as mpl, numpy as np, pandas as pd
 from ..core import BadData, check_frame, peeks, toy_bars
+from ..data.calendar import row_word
+from ..stats.performance import year_of
 from .charts import bare
 from .markup import figure, heat_table, items, note, num, html_section, html_table
 
@@ -79,7 +81,7 @@ def qs_parts(
     bench: pd.Series, # (T,) returns of the benchmark on the same rows
     name: str,
     bench_name: str,
-    periods: int = 252,
+    periods: float | None = None, # rows a year; None = as the index says
 ) -> dict: # part -> HTML or SVG as QuantStats made it
     "QuantStats' report in parts, without touching fonts, styles, open figures or warnings of the caller"
     font = logging.getLogger('matplotlib.font_manager')
@@ -93,7 +95,7 @@ def qs_parts(
         try:
             font.setLevel(logging.CRITICAL)
             qs.html(ret, bench, output=str(out), template_path=str(tpl), match_dates=False, strategy_title=name,
-                    benchmark_title=bench_name, periods_per_year=periods)
+                    benchmark_title=bench_name, periods_per_year=round(year_of(ret, periods)))
         finally: font.setLevel(level)
         return dict(zip(parts, out.read_text(encoding='utf-8').split('\x1e')))
 
@@ -122,8 +124,8 @@ SHEET_LEFT_OUT = {'Prob. Sharpe Ratio': 'the probability for a single trial; it 
             'Profit Ratio': 'divides the mean gain by the number of gains: fewer gains are better',
             'Gain/Pain (1M)': 'adds up the days of a month where they compound',}
 _windows = {'3M': 3, '6M': 6, '1Y': 12, '3Y (ann.)': 36, '5Y (ann.)': 60, '10Y (ann.)': 120}
-_tail = {'Daily Value-at-Risk': ('VaR 95 % of a day (historical)', 0),
-         'Expected Shortfall (cVaR)': ('Expected shortfall 95 % of a day (historical)', 1)}
+_tail = {'Daily Value-at-Risk': ('VaR 95 % of a {} (historical)', 0),
+         'Expected Shortfall (cVaR)': ('Expected shortfall 95 % of a {} (historical)', 1)}
 
 # %% ../../nbs/80_report/quantstats.ipynb #76791df7
 def drawdown_spells(
@@ -151,10 +153,11 @@ def _spell_words(ret): # the metrics that QuantStats leaves empty
 def window_return(
     ret: pd.Series, # (T,) returns
     months: int,
-    periods: int = 252,
+    periods: float | None = None, # rows a year; None = as the index says
 ) -> float: # growth over the last months; of more than twelve: a year
     "What the last months brought"
     x = ret[ret.index > ret.index[-1] - pd.DateOffset(months=months)]
+    periods = year_of(ret, periods)
     grown = float((1 + x).prod())
     return grown ** (periods / len(x)) - 1 if months > 12 else grown - 1
 
@@ -172,17 +175,17 @@ def metric_rows(
     html: str, # QuantStats' metrics table
     ret: pd.Series, # returns of the strategy
     bench: pd.Series, # returns of the benchmark
-    periods: int = 252,
+    periods: float | None = None, # rows a year; None = as the index says
 ) -> pd.DataFrame: # columns benchmark, strategy; one row a metric, as text
     "QuantStats' metrics without the rows that mislead, and with historical tail risk"
-    tails, rows = (tail_risk(bench), tail_risk(ret)), {}
+    tails, rows, periods = (tail_risk(bench), tail_risk(ret)), {}, year_of(ret, periods)
     both = [_spell_words(r) for r in (bench, ret)]
     spells = {k: [x.get(k, '-') for x in both] for k in {*both[0], *both[1]}}
     for name, b, s in re.findall(r'<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>', html):
         if name in SHEET_LEFT_OUT or _windows.get(name, 0) * periods > 12 * len(ret): continue
         if name in _windows: b, s = [num(window_return(r, _windows[name], periods), '.2%') for r in (bench, ret)]
         if name == 'R^2': b = '-'
-        if name in _tail: name, (b, s) = _tail[name][0], [num(t[_tail[name][1]], '.2%') for t in tails]
+        if name in _tail: name, (b, s) = _tail[name][0].format(row_word(ret.index)), [num(t[_tail[name][1]], '.2%') for t in tails]
         if name in spells and '-' in (b, s): b, s = (spells[name][i] if v == '-' else v for i, v in enumerate((b, s)))
         rows[name.replace('\ufe6a', '')] = [
             re.sub(r'(?<=\d)%$', ' %', re.sub(r'^-(?=\d)', '−', v)).replace('-', '–', v == '-') for v in (b, s)]
@@ -217,15 +220,16 @@ def quantstats_pages(
     bench: pd.Series, # (T,) returns of the benchmark on the same rows
     name: str = 'strategy',
     bench_name: str = 'benchmark',
-    periods: int = 252,
+    periods: float | None = None, # rows a year; None = as the index says
 ) -> str: # sections of HTML
     "QuantStats' tables and pictures, corrected"
     if not ret.index.equals(bench.index):
         raise BadData(f'quantstats_pages: {len(ret)} rows and {len(bench)} of the benchmark. '
                       'Put both on one calendar with align().')
+    periods = year_of(ret, periods)
     if len(ret) < periods:
         return html_section('QuantStats pages',
-                       note(f'Left out: {len(ret)} rows with a position, wanted at least {periods}.'),
+                       note(f'Left out: {len(ret)} rows with a position, wanted at least {periods:g}.'),
                        at='quantstats')
     made, heads = qs_parts(ret, bench, name, bench_name, periods), dict(benchmark=bench_name, strategy=name)
     m, y = (metric_rows(made['metrics'], ret, bench, periods).rename(columns=heads),

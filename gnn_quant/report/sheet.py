@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 import pandas as pd
 from ..core import BadData, BadParams
 from ..backtest.engine import metrics
-from ..stats.performance import drawdown, return_metrics
+from ..stats.performance import drawdown, return_metrics, year_of
 from ..evidence.checks import THRESHOLDS
 from ..evidence.collect import Evidence
 from ..stats.paired import common
@@ -55,11 +55,13 @@ class TearSheet:
     simulated: bool = False # the market is invented; also recognised by the word in data or caveats
     trades_known: bool = True # False where the first strategy came in as returns alone
     sections: tuple = () # HTML of sections of other packages, shown after the evidence
-    periods: int = 252 # rows a year
+    periods: float | None = None # rows a year; None = as the rows of the first strategy say
     seed: int = 0 # of the bootstrap
     draws: int = 2000 # of the bootstrap
 
-    def __post_init__(self): _check(self)
+    def __post_init__(self):
+        _check(self)
+        object.__setattr__(self, 'periods', year_of(self.strategies[self.main].book, self.periods))
 
     @property
     def main(self) -> str: return next(iter(self.strategies))
