@@ -109,7 +109,7 @@ def years_of(tree):
         if (isinstance(n, ast.BinOp)
             and any(isinstance(x, ast.Constant) and x.value in (252, 365) for x in (n.left, n.right))):
             yield ast.unparse(n)
-        if (isinstance(n, ast.AnnAssign) and isinstance(n.value, ast.Constant)
+        if (isinstance(n, ast.AnnAssign) and isinstance(n.value, ast.Constant) and n.value.value is not None
             and getattr(n.target, 'id', '') in ('year', 'periods')):
             yield ast.unparse(n)
 
