@@ -25,7 +25,7 @@ from gnn_quant.report import evidence_sections as ev
 from gnn_quant.report.evidence_sections import absurd_banner, evidence_pages, prob, verdict_words
 from gnn_quant.report.evidence_charts import _bars, curves, forest, histogram, strips
 from gnn_quant.report.index import index_page, link
-from gnn_quant.report.leaderboard import ladder_page
+from gnn_quant.report.leaderboard import leaderboard_page
 from gnn_quant.report.links import PUBLISHED, links_page
 from gnn_quant.report.markup import loads, num, text
 from gnn_quant.report.page import ic_gaps, judgement, tearsheet
@@ -600,20 +600,20 @@ def ladder_of(n):
 
 def test_a_ladder_says_how_many_intervals_it_shows_and_where_it_is_simulated():
     h = pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))
-    html = ladder_page(ladder_of(20), 'toy', 9, h, pd.DataFrame({'net Sharpe': [.5]}, ['tgat']), simulated=True,
+    html = leaderboard_page(ladder_of(20), 'toy', 9, h, pd.DataFrame({'net Sharpe': [.5]}, ['tgat']), simulated=True,
                        ran=dict(data='toy, content abc', costs='commission 5 bp'))
     said = words(html)
-    assert ('<h1>Ladder on toy</h1>' in html and said.count('20 intervals, not adjusted for their number') == 2
+    assert ('<h1>Leaderboard on toy</h1>' in html and said.count('20 intervals, not adjusted for their number') == 2
             and said.count('They resample days, not seeds.') == 2)
     assert (re.findall(r'<h2>(.*?)</h2>', html)
             == ['What was run', 'Rungs on SIMULATED prices', 'Differences on SIMULATED prices',
                 'After costs on SIMULATED prices'])
     assert ('commission 5 bp.' in said and 'toy, content abc' in said and loads(html) == []
-            and 'SIMULATED' not in ladder_page(ladder_of(2), 'us20', 9, h))
+            and 'SIMULATED' not in leaderboard_page(ladder_of(2), 'us20', 9, h))
 
 
 def test_a_ladder_has_one_sign_for_what_does_not_apply():
-    row = re.search(r'<tr><th>edge_free</th>(.*?)</tr>', ladder_page(
+    row = re.search(r'<tr><th>edge_free</th>(.*?)</tr>', leaderboard_page(
         ladder_of(2), 'x', 1, pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))))[
             1]
     cells = re.findall(r'<td[^>]*>(.*?)</td>', row)
@@ -622,9 +622,9 @@ def test_a_ladder_has_one_sign_for_what_does_not_apply():
 
 def test_later_fills_are_shown_where_given():
     h = pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))
-    html = ladder_page(ladder_of(2), 'x', 1, h, later=pd.DataFrame({'rank_ic': [.0123], 't': [1.5]}, ['tgat']))
+    html = leaderboard_page(ladder_of(2), 'x', 1, h, later=pd.DataFrame({'rank_ic': [.0123], 't': [1.5]}, ['tgat']))
     assert ('Filled one row later' in html and '0.0123' in html and '1.50' in html
-            and 'Filled' not in ladder_page(ladder_of(2), 'x', 1, h))
+            and 'Filled' not in leaderboard_page(ladder_of(2), 'x', 1, h))
 
 
 def test_published_links_never_stand_beside_simulated_ones():

@@ -50,7 +50,8 @@ def open_experiment(
 # %% ../../nbs/84_pipeline/reuse.ipynb #6f3f952e
 RUN_SECTIONS = dict(ingest=('data',), features=('features', 'graph', 'target'),
                     train=('target', 'split', 'training', 'models', 'graph'), signals=('signals', 'portfolio'),
-                    backtest=('portfolio', 'costs'), audit=('evidence.audit',), tearsheet=('evidence', 'portfolio'))
+                    backtest=('portfolio', 'costs'), audit=('evidence.audit',), tearsheet=('evidence', 'portfolio'),
+                    leaderboard=('data', 'features', 'graph', 'target', 'split', 'training', 'models', 'costs'))
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #3d3d3c2f
 NAMED = dict(source=lambda e: [e.data.source], table=lambda e: e.data.tables,
@@ -96,7 +97,7 @@ def _version(package):
 RUN_PLUGINS = dict(ingest=('source', 'table'), features=('feature', 'builder'), train=('model',),
                    signals=('sizer',), backtest=('cost',),
                    audit=('source', 'table', 'feature', 'builder', 'model', 'sizer'),
-                   tearsheet=('check', 'section'))
+                   tearsheet=('check', 'section'), leaderboard=('source', 'table', 'feature', 'builder', 'model', 'cost'))
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #78123676
 def artefact_hashes(
@@ -160,6 +161,7 @@ def look_up(
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #ddcb60d6
 TRIAL_SECTIONS = dict(train=('features', 'graph', 'target', 'split'),
+                      leaderboard=('data', 'features', 'graph', 'target', 'split', 'costs'),
                       backtest=('features', 'graph', 'target', 'split', 'signals', 'portfolio', 'costs'))
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #74b7746a
@@ -175,9 +177,9 @@ def identity_of(
     return Identity(own, tuple(line.label for line in e.lines), facts)
 
 def _trials_of(name, e, line): # a training from several seeds is as many trials
-    kinds = ('feature', 'builder', 'model') + (('sizer', 'cost') if name == 'backtest' else ())
+    kinds = ('feature', 'builder', 'model') + (('sizer', 'cost') if name == 'backtest' else ('source', 'cost') if name == 'leaderboard' else ())
     said = dict(model=line.model, ablation=line.ablation, options=thaw(line.options), shared=thaw(line.shared),
                 plugins=plugin_hashes(e, kinds, (line.model,)))
-    if name == 'train' and len(line.seeds) > 1:
+    if name in ('train', 'leaderboard') and len(line.seeds) > 1:
         return [(f'{line.label}, seed {s}', said | dict(seeds=[s])) for s in line.seeds]
     return [(line.label, said | dict(seeds=list(line.seeds)))]
