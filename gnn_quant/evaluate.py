@@ -277,16 +277,38 @@ def even_benchmark(
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #7c8e8d1a
 def generate_report(
-    result: BacktestResult | dict, # or name -> BacktestResult on the same bars, the first under judgement
-    path: str | Path, # of the page
-    benchmark: pd.Series | None = None, # (T,) price level; None = `even_benchmark`
+    result: BacktestResult | dict,
+    path: str | Path,
+    benchmark: pd.Series | None = None,
     title: str = '',
-    data: str = 'prices', # what the data are called on the page
-    caveats: tuple = (), # what a reader should know of the data; 'simulated' marks an invented market
-    horizon: int = 1, # rows that scores are said to rank
+    data: str = 'prices',
+    caveats: tuple = (),
+    horizon: int = 1,
     draws: int = 1000, seed: int = 0, year: float | None = None,
 ) -> Path:
-    "Write the tear sheet; `BadData` for results of other bars"
+    """Write the tear sheet.
+
+    Parameters
+    ----------
+    result : or name -> BacktestResult on the same bars, the first under judgement.
+    path : of the page.
+    benchmark : (T,) price level; None = `even_benchmark`.
+    title : str
+    data : what the data are called on the page.
+    caveats : what a reader should know of the data; 'simulated' marks an invented market.
+    horizon : rows that scores are said to rank.
+    draws : int
+    seed : int
+    year : float | None
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    BadData : for results of other bars.
+    """
     from gnn_quant.evidence.collect import collect_evidence
     from gnn_quant.report.page import tearsheet
     from gnn_quant.report.sheet import TearSheet

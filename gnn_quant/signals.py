@@ -91,15 +91,34 @@ def _same_grid(a, b, who, other):
 
 # %% ../nbs/50_signals/signals.ipynb #5b1d1f75
 def make_signals(
-    scores: pd.DataFrame, # (T, N) higher is better; NaN = no score
-    y: Target, # labels on the same rows and symbols, with the span after which they are known
-    bars: pd.DataFrame, # (T, F*N) bars on the same rows and symbols
-    quantile: float = .2, # share called either way
-    window: int = 252, # resolved rows behind a confidence
-    least: int = 60, # resolved rows below which there is no confidence
-    vol_window: int = 60, # rows behind a risk level
-) -> pd.DataFrame: # (T, 5N) columns (field, symbol): score confidence side size risk_level
-    "Scores as calls with a measured confidence; `BadData` where the three do not lie on the same rows and symbols"
+    scores: pd.DataFrame,
+    y: Target,
+    bars: pd.DataFrame,
+    quantile: float = .2,
+    window: int = 252,
+    least: int = 60,
+    vol_window: int = 60,
+) -> pd.DataFrame:
+    """Scores as calls with a measured confidence.
+
+    Parameters
+    ----------
+    scores : (T, N) higher is better; NaN = no score.
+    y : labels on the same rows and symbols, with the span after which they are known.
+    bars : (T, F*N) bars on the same rows and symbols.
+    quantile : share called either way.
+    window : resolved rows behind a confidence.
+    least : resolved rows below which there is no confidence.
+    vol_window : rows behind a risk level.
+
+    Returns
+    -------
+    pd.DataFrame, (T, 5N) columns (field, symbol): score confidence side size risk_level.
+
+    Raises
+    ------
+    BadData : where the three do not lie on the same rows and symbols.
+    """
     check_frame(scores, 'scores')
     _same_grid(scores, bars['Close'], 'scores', 'bars')
     _same_grid(y.frame, bars['Close'], 'target', 'bars')

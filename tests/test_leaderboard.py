@@ -86,7 +86,8 @@ def test_what_has_no_seed_is_run_once_and_the_rest_differ_by_seed(task):
 
 
 def test_wrong_settings_of_a_ladder(task, folder):
-    with pytest.raises(BadParams, match="no parameter 'depth'"): run_leaderboard(task, dict(tgat=('tgat', dict(depth=3))))
+    with pytest.raises(BadParams, match="no parameter 'depth'"):
+        run_leaderboard(task, dict(tgat=('tgat', dict(depth=3))))
     with pytest.raises(BadParams, match='unknown'): run_leaderboard(task, dict(x=('nobody', {})))
     with pytest.raises(BadParams, match='seeds'): run_leaderboard(task, RUNGS, (1, 1))
     with pytest.raises(BadParams, match='edges'): ranking_task(load(folder), edges=('friends',))

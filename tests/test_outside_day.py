@@ -85,7 +85,7 @@ def test_a_change_of_the_package_makes_its_stages_anew(day, settings, tmp_path):
     env = outside_env(folder) | {f'GNNQ_{k.upper()}': str(getattr(settings, k))
                                  for k in ('data_dir', 'reports_dir', 'notebooks_dir')}
     before = {n: len(list_runs(settings, n, 'finished')) for n in ('features', 'train', 'signals')}
-    done = subprocess.run([str(Path(sys.executable).with_name('gnnq')), 'daily', '-e', str(EXPERIMENT), '--until', 'signals'],
-                          env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([str(Path(sys.executable).with_name('gnnq')), 'daily', '-e', str(EXPERIMENT), '--until',
+                           'signals'], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(list_runs(settings, 'signals', 'finished')) == before['signals'] + 1

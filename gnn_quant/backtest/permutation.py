@@ -116,17 +116,34 @@ def _asked(weights, costs, kind, draws, statistic):
 
 # %% ../../nbs/75_backtest/permutation.ipynb #ed25139c
 def permutation_test(
-    weights: pd.DataFrame, # (T, N) target share of equity at each row's close; NaN = hold
-    bars: pd.DataFrame, # (T, F*N) bars on the same rows and symbols
-    costs: Costs = Costs(), # paid by every draw
-    kind: str = 'dates', # or 'names', 'both'
-    draws: int = 1000, # 'dates' has no more than there are rows
+    weights: pd.DataFrame,
+    bars: pd.DataFrame,
+    costs: Costs = Costs(),
+    kind: str = 'dates',
+    draws: int = 1000,
     seed: int = 0,
-    statistic: str = 'sharpe', # or 'net': costs in units of risk as they fall to each draw
-    memory: int | None = None, # rows that the signal looks back; None = `signal_memory`
-    year: float | None = None, # rows a year, by which the borrowing fee is charged; None = as the index says
+    statistic: str = 'sharpe',
+    memory: int | None = None,
+    year: float | None = None,
 ) -> Permuted:
-    "Is the book better than itself at other times, or under other names? `BadData` below 40 traded rows"
+    """Is the book better than itself at other times, or under other names? `BadData` below 40 traded rows.
+
+    Parameters
+    ----------
+    weights : (T, N) target share of equity at each row's close; NaN = hold.
+    bars : (T, F*N) bars on the same rows and symbols.
+    costs : paid by every draw.
+    kind : or 'names', 'both'.
+    draws : 'dates' has no more than there are rows.
+    seed : int
+    statistic : or 'net': costs in units of risk as they fall to each draw.
+    memory : rows that the signal looks back; None = `signal_memory`.
+    year : rows a year, by which the borrowing fee is charged; None = as the index says.
+
+    Returns
+    -------
+    Permuted
+    """
     check_weights(weights, bars)
     _asked(weights, costs, kind, draws, statistic)
     rows, year = _book(weights, bars)[0].rows, rows_a_year(bars.index) if year is None else year

@@ -196,18 +196,38 @@ def _end(stack, trials, r, index):
 
 # %% ../../nbs/75_backtest/sweep.ipynb #f31cc45f
 def sweep(
-    bars: pd.DataFrame, # (T, F*N)
-    # function of a set's parameters -> (T, N) weights; or blocks (sets, T, N) in the order of the grid
+    bars: pd.DataFrame,
     weights: Callable | list | np.ndarray,
-    grid: dict | list, # name -> values, or a list of sets
-    costs: Costs = Costs(), # commission and slippage only
-    cash: float = 1e6, # of each set
-    record: Callable | None = None, # parameters of a set -> context manager that takes `.returns`: one trial a set
-    checks: int = 2, # sets that are folded again by `market.simulate`
-    memory: float = 1., # GB that one call of vectorbt may take, about
-    year: float | None = None, # rows a year; None = as the index says
+    grid: dict | list,
+    costs: Costs = Costs(),
+    cash: float = 1e6,
+    record: Callable | None = None,
+    checks: int = 2,
+    memory: float = 1.,
+    year: float | None = None,
 ) -> Sweep:
-    "All sets after costs; `BadData` where weights do not fit the bars or the two engines disagree"
+    """All sets after costs.
+
+    Parameters
+    ----------
+    bars : (T, F*N).
+    weights : function of a set's parameters -> (T, N) weights; or blocks (sets, T, N) in the order of the grid.
+    grid : name -> values, or a list of sets.
+    costs : commission and slippage only.
+    cash : of each set.
+    record : parameters of a set -> context manager that takes `.returns`: one trial a set.
+    checks : sets that are folded again by `market.simulate`.
+    memory : GB that one call of vectorbt may take, about.
+    year : rows a year; None = as the index says.
+
+    Returns
+    -------
+    Sweep
+
+    Raises
+    ------
+    BadData : where weights do not fit the bars or the two engines disagree.
+    """
     check_bars(bars, 'bars', min_known=0)
     _check_costs(costs)
     sets, cash, year = parameter_sets(grid), open_account(1, cash).cash, year_of(bars, year)

@@ -102,8 +102,8 @@ def sharpe_figures(
     "Sharpe ratio, and what is left of it after the trials"
     m, year = moments(ret), c.periods ** .5
     d = deflated_sharpe(m, c.count.effective, c.count.sharpe_sd)
-    return dict(sharpe=m.sharpe * year, rows=m.n, year=float(c.periods), skew=m.skew, kurtosis=m.kurtosis, psr=d.psr, dsr=d.dsr,
-                hurdle=d.hurdle * year, min_track_record=min_track_record(m),
+    return dict(sharpe=m.sharpe * year, rows=m.n, year=float(c.periods), skew=m.skew, kurtosis=m.kurtosis,
+                psr=d.psr, dsr=d.dsr, hurdle=d.hurdle * year, min_track_record=min_track_record(m),
                 min_track_record_deflated=min_track_record(m, d.hurdle))
 
 # %% ../../nbs/78_evidence/collect.ipynb #3bfa554f
@@ -217,9 +217,20 @@ def _part(figures, frames, name, make): # a dict, a (figures, frames) pair, or a
 # %% ../../nbs/78_evidence/collect.ipynb #d927cd2d
 def collect_evidence(
     c: StrategyCase,
-    say: Callable = lambda line: None, # gets a line before each part
+    say: Callable = lambda line: None,
 ) -> Evidence:
-    "All evidence of a case; a part that cannot be computed says why"
+    """All evidence of a case; a part that cannot be computed says why.
+
+    Parameters
+    ----------
+    c : StrategyCase
+    say : Callable, default lambda line: None
+        Gets a line before each part.
+
+    Returns
+    -------
+    Evidence
+    """
     j = common(c.ledgers)
     f, t = (dict(name=c.main, trials=trial_figures(c), audit=c.audit, hashes=c.hashes) | c.figures
             | dict(graph=c.graph), dict(c.tables))

@@ -27,15 +27,38 @@ def digest(
 
 # %% ../../nbs/78_evidence/trials.ipynb #6c31bc15
 def begin_trial(
-    path: str | Path, # of the journal; its folder is made
-    name: str, # of the strategy
-    params: dict, # all that was chosen
-    data: str, # content hash of what it is tried on, such as `core.frame_hash(bars)`
-    key: str = '', # what else tells it from another trial, such as the hash of its code
-    cells: dict | None = None, # label -> what differs, for a grid or seeds: each is a trial of its own
-    **more, # what else should be known of it
-) -> str: # id, for `end`
-    "Write down that a trial begins; it counts from here on, whatever becomes of it"
+    path: str | Path,
+    name: str,
+    params: dict,
+    data: str,
+    key: str = '',
+    cells: dict | None = None,
+    **more,
+) -> str:
+    """Write down that a trial begins; it counts from here on, whatever becomes of it.
+
+    Parameters
+    ----------
+    path : str | Path
+        Of the journal; its folder is made.
+    name : str
+        Of the strategy.
+    params : dict
+        All that was chosen.
+    data : str
+        Content hash of what it is tried on, such as `core.frame_hash(bars)`.
+    key : str, default ''
+        What else tells it from another trial, such as the hash of its code.
+    cells : dict | None, default None
+        Label -> what differs, for a grid or seeds: each is a trial of its own.
+    **more
+        What else should be known of it.
+
+    Returns
+    -------
+    str
+        Id, for `end`.
+    """
     if not (name and data and isinstance(name, str) and isinstance(data, str)):
         raise BadParams(f'trials: name={name!r}, data={data!r}. '
                         'Say what is tried, and give the hash of what it is tried on.')
@@ -147,10 +170,21 @@ def recorded(
     path: str | Path,
     name: str,
     params: dict,
-    data: str, # content hash of what it is tried on
-    **more, # as for `begin_trial`
+    data: str,
+    **more,
 ):
-    "A trial from its beginning to its end"
+    """A trial from its beginning to its end.
+
+    Parameters
+    ----------
+    path : str | Path
+    name : str
+    params : dict
+    data : str
+        Content hash of what it is tried on.
+    **more
+        As for `begin_trial`.
+    """
     t = Recording(begin_trial(path, name, params, data, **more))
     try:
         yield t
@@ -376,9 +410,27 @@ class Count:
 # %% ../../nbs/78_evidence/trials.ipynb #e3227d4d
 def count(
     path: str | Path,
-    seq: int | None = None, # as for `entries_of`: what a report of that day counted
+    seq: int | None = None,
 ) -> Count:
-    "Count the trials; `JournalBroken` when the chain does not hold, `BadParams` when nothing was ever recorded"
+    """Count the trials.
+
+    Parameters
+    ----------
+    path : str | Path
+    seq : int | None, default None
+        As for `entries_of`: what a report of that day counted.
+
+    Returns
+    -------
+    Count
+
+    Raises
+    ------
+    JournalBroken
+        When the chain does not hold.
+    BadParams
+        When nothing was ever recorded.
+    """
     end, entries = _chains(path, seq)
     trials = trials_of(entries)
     if not trials:

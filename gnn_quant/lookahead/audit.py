@@ -287,18 +287,39 @@ def _worst(states): return max(states, key=WORST.index)
 # %% ../../nbs/14_lookahead/audit.ipynb #0eb700e8
 def audit(
     line: Line,
-    # name -> source: frames with dates in the rows, `Timed` tables, Events; others are passed on as they are
     data: dict,
-    cuts=6, # how many dates, 0 = every row; or a list of row labels
-    how: tuple = ('cut', 'noise', 'blank'), # futures to try
-    full: dict | None = None, # name of a stage -> outcome of the true line, as it was stored; None = built here
-    progress: Callable | None = None, # called with (builds done, builds in all, what was built)
-    seed: int = 0, # of noise and blanks
-    again: bool = True, # where something moved, build the true line once more to tell chance from look-ahead
-    ulps: int = 0, # moves of at most so many units in the last place count as none; 0 = bit for bit
+    cuts=6,
+    how: tuple = ('cut', 'noise', 'blank'),
+    full: dict | None = None,
+    progress: Callable | None = None,
+    seed: int = 0,
+    again: bool = True,
+    ulps: int = 0,
 ) -> Audit:
-    """Build the line again with other futures;
-    `BadParams` where nothing can be compared, `BadData` where the true line fails"""
+    """Build the line again with other futures.
+
+    Parameters
+    ----------
+    line : Line
+    data : name -> source: frames with dates in the rows, `Timed` tables, Events; others are passed on as they
+        are.
+    cuts : how many dates, 0 = every row; or a list of row labels.
+    how : futures to try.
+    full : name of a stage -> outcome of the true line, as it was stored; None = built here.
+    progress : called with (builds done, builds in all, what was built).
+    seed : of noise and blanks.
+    again : where something moved, build the true line once more to tell chance from look-ahead.
+    ulps : moves of at most so many units in the last place count as none; 0 = bit for bit.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    BadParams : where nothing can be compared.
+    BadData : where the true line fails.
+    """
     _check(line, data, how)
     tell = progress or (lambda *a: None)
     stored = full is not None and set(line.stages) <= set(full)

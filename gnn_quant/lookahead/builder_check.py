@@ -99,13 +99,37 @@ def _name(build): return getattr(build, '__name__', type(build).__name__)
 
 # %% ../../nbs/14_lookahead/builder_check.ipynb #a0f80d87
 def vouched(
-    build: Callable, # (*sources) -> Events
-    *sources, # frames, `Timed` tables, a DatetimeIndex, or things without time, in the order of the builder's arguments
-    cuts=3, # how many stamps to cut at, 0 = every one; or a list of row labels
-    who: str = '', # name for the error; '' = that of the function
+    build: Callable,
+    *sources,
+    cuts=3,
+    who: str = '',
     seed: int = 0,
-) -> Events: # what the builder made of the true sources
-    "The events of a builder that does not peek; `LookAhead` names the builder, the edge, its stamp and what moved"
+) -> Events:
+    """The events of a builder that does not peek.
+
+    Parameters
+    ----------
+    build : Callable
+        (*sources) -> Events.
+    *sources
+        Frames, `Timed` tables, a DatetimeIndex, or things without time, in the order of the builder's
+        arguments.
+    cuts, default 3
+        How many stamps to cut at, 0 = every one; or a list of row labels.
+    who : str, default ''
+        Name for the error; '' = that of the function.
+    seed : int, default 0
+
+    Returns
+    -------
+    Events
+        What the builder made of the true sources.
+
+    Raises
+    ------
+    LookAhead
+        Names the builder, the edge, its stamp and what moved.
+    """
     e, who = build(*[s.table if isinstance(s, Timed) else s for s in sources]), who or _name(build)
     if not isinstance(e, Events): raise BadData(f'{who}: returned {type(e).__name__}. A builder returns Events.')
     if not len(e): raise BadParams(f'{who}: no events to check. Give it sources from which it builds some.')

@@ -94,10 +94,10 @@ def _version(package):
     except metadata.PackageNotFoundError: return ''
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #77ba6339
-RUN_PLUGINS = dict(ingest=('source', 'table'), features=('feature', 'builder'), train=('model',),
-                   signals=('sizer',), backtest=('cost',),
-                   audit=('source', 'table', 'feature', 'builder', 'model', 'sizer'),
-                   tearsheet=('check', 'section'), leaderboard=('source', 'table', 'feature', 'builder', 'model', 'cost'))
+RUN_PLUGINS = dict(
+    ingest=('source', 'table'), features=('feature', 'builder'), train=('model',), signals=('sizer',),
+    backtest=('cost',), audit=('source', 'table', 'feature', 'builder', 'model', 'sizer'),
+    tearsheet=('check', 'section'), leaderboard=('source', 'table', 'feature', 'builder', 'model', 'cost'))
 
 # %% ../../nbs/84_pipeline/reuse.ipynb #78123676
 def artefact_hashes(
@@ -177,7 +177,8 @@ def identity_of(
     return Identity(own, tuple(line.label for line in e.lines), facts)
 
 def _trials_of(name, e, line): # a training from several seeds is as many trials
-    kinds = ('feature', 'builder', 'model') + (('sizer', 'cost') if name == 'backtest' else ('source', 'cost') if name == 'leaderboard' else ())
+    kinds = ('feature', 'builder', 'model') + (('sizer', 'cost') if name == 'backtest' else ('source', 'cost')
+                                               if name == 'leaderboard' else ())
     said = dict(model=line.model, ablation=line.ablation, options=thaw(line.options), shared=thaw(line.shared),
                 plugins=plugin_hashes(e, kinds, (line.model,)))
     if name in ('train', 'leaderboard') and len(line.seeds) > 1:

@@ -160,9 +160,20 @@ def check_evidence(
 
 # %% ../../nbs/84_pipeline/verify.ipynb #40fa1538
 def verify(
-    run: Run | str | Path, # a run, or its folder
-) -> list[str]: # one line a difference; empty when there is none
-    "Everything about a run that is not what it should be"
+    run: Run | str | Path,
+) -> list[str]:
+    """Everything about a run that is not what it should be.
+
+    Parameters
+    ----------
+    run : Run | str | Path
+        A run, or its folder.
+
+    Returns
+    -------
+    list[str]
+        One line a difference; empty when there is none.
+    """
     run = run if isinstance(run, Run) else read_run(run)
     checks = ([check_manifest, check_files, check_frames, check_journal, check_upstream]
               + [check_figures, check_audit, check_evidence] * (run.status == 'finished'))

@@ -171,8 +171,18 @@ def _no_curve(history):
 # %% ../../nbs/80_report/page.ipynb #2d6dabbf
 def tearsheet(
     s: TearSheet,
-) -> str: # a whole HTML document, the same bytes for the same sheet
-    "The tear sheet as one self-contained page"
+) -> str:
+    """The tear sheet as one self-contained page.
+
+    Parameters
+    ----------
+    s : TearSheet
+
+    Returns
+    -------
+    str
+        A whole HTML document, the same bytes for the same sheet.
+    """
     j = page_verdict(s)
     x = compare(s, j)
     sentence, chance, gaps = judgement(s, j)

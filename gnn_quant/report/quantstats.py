@@ -185,7 +185,8 @@ def metric_rows(
         if name in SHEET_LEFT_OUT or _windows.get(name, 0) * periods > 12 * len(ret): continue
         if name in _windows: b, s = [num(window_return(r, _windows[name], periods), '.2%') for r in (bench, ret)]
         if name == 'R^2': b = '-'
-        if name in _tail: name, (b, s) = _tail[name][0].format(row_word(ret.index)), [num(t[_tail[name][1]], '.2%') for t in tails]
+        if name in _tail:
+            name, (b, s) = _tail[name][0].format(row_word(ret.index)), [num(t[_tail[name][1]], '.2%') for t in tails]
         if name in spells and '-' in (b, s): b, s = (spells[name][i] if v == '-' else v for i, v in enumerate((b, s)))
         rows[name.replace('\ufe6a', '')] = [
             re.sub(r'(?<=\d)%$', ' %', re.sub(r'^-(?=\d)', '−', v)).replace('-', '–', v == '-') for v in (b, s)]

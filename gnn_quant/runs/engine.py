@@ -349,17 +349,39 @@ def explain(
 
 # %% ../../nbs/82_runs/engine.ipynb #1bd16449
 def run(
-    name_or_path: str | Path, # 'train', or the path of any notebook with a parameters cell
-    params: dict | None = None, # name -> value
-    settings: Settings | None = None, # None: of this process
-    text: bool = False, # the values are text from a command line
-    timeout: int = 0, # seconds a cell may take; 0: as long as it wants
-    quiet: bool | None = None, # no progress bar; None: none unless standard error is a terminal
-    on_line: Callable | None = None, # gets each line of progress the notebook tells
-    identity: Identity | None = None, # what the run is beyond its parameters
-    warm: WarmKernels | None = None, # fork the kernel there
-) -> Run: # finished, at its place under `reports/`
-    "Run a notebook; `BadParams` before anything is started, `RunFailed` naming the cell when it does not reach its end"
+    name_or_path: str | Path,
+    params: dict | None = None,
+    settings: Settings | None = None,
+    text: bool = False,
+    timeout: int = 0,
+    quiet: bool | None = None,
+    on_line: Callable | None = None,
+    identity: Identity | None = None,
+    warm: WarmKernels | None = None,
+) -> Run:
+    """Run a notebook.
+
+    Parameters
+    ----------
+    name_or_path : 'train', or the path of any notebook with a parameters cell.
+    params : name -> value.
+    settings : None: of this process.
+    text : the values are text from a command line.
+    timeout : seconds a cell may take; 0: as long as it wants.
+    quiet : no progress bar; None: none unless standard error is a terminal.
+    on_line : gets each line of progress the notebook tells.
+    identity : what the run is beyond its parameters.
+    warm : fork the kernel there.
+
+    Returns
+    -------
+    Run, finished, at its place under `reports/`.
+
+    Raises
+    ------
+    BadParams : before anything is started.
+    RunFailed : naming the cell when it does not reach its end.
+    """
     from gnn_quant.settings import load_settings
     job = prepare(name_or_path, params or {}, settings or load_settings(), text, identity, warm)
     folder, manifest, lock = open_staging(job)

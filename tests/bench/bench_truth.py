@@ -10,8 +10,8 @@ import pandas as pd
 from gnn_quant.data.sources.sp500_daily import load_adjusted
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, past_max
 from gnn_quant.stats.ic import graph_sentence
-from gnn_quant.evidence.leaderboard import (LeaderboardTask, cost_table, dataset_task,
-                                            leaderboard_table, published_inputs, rank_average, ranking_task, run_leaderboard,
+from gnn_quant.evidence.leaderboard import (LeaderboardTask, cost_table, dataset_task, leaderboard_table,
+                                            published_inputs, rank_average, ranking_task, run_leaderboard,
                                             seed_average, task_events)
 from gnn_quant.market import Costs
 from gnn_quant.training.walk_forward import Fold
