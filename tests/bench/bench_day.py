@@ -33,7 +33,7 @@ def demo(s):
 
 
 def wide(s, names, data):
-    e = Experiment.load('sp500').override([f'data.source.name={data}', f'data.source.options.names={names}'])
+    e = Experiment.load('sp500').override([f'data.source.path={data}', f'data.source.names={names}'])
     return rows_of(f'{names} names', names, *day(e, s))
 
 
