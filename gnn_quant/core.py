@@ -181,13 +181,31 @@ def _same(a, b):
 
 # %% ../nbs/00_base/core.ipynb #554342e3
 def peeks(
-    f: Callable, # frame (or what else `bend` takes) -> frame, series, or an object with `known_by`
-    x, # (T, anything) the input whose future is bent: a frame, or an object with a method `bend`
-    cut, # row label in `x`; rows after it are the future
-    how: tuple = ('noise', 'blank', 'cut'), # which bends to try
+    f: Callable,
+    x,
+    cut,
+    how: tuple = ('noise', 'blank', 'cut'),
     seed: int = 0,
-) -> bool: # True when any bend of the future moved the past
-    "Does `f` use rows later than the row it writes?"
+) -> bool:
+    """Does `f` use rows later than the row it writes?
+
+    Parameters
+    ----------
+    f : Callable
+        Frame (or what else `bend` takes) -> frame, series, or an object with `known_by`.
+    x
+        (T, anything) the input whose future is bent: a frame, or an object with a method `bend`.
+    cut
+        Row label in `x`; rows after it are the future.
+    how : tuple, default ('noise', 'blank', 'cut')
+        Which bends to try.
+    seed : int, default 0
+
+    Returns
+    -------
+    bool
+        True when any bend of the future moved the past.
+    """
     before = known(f(x), cut)
     if not before or all(a.size == 0 for a in before):
         raise BadParams(f'peeks: nothing was known by {cut}. Choose a later cut.')

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'COMPARED', 'as_bars', 'kind_of', 'as_weights', 'BacktestResult', 'figures_of', 'plain_costs',
-           'permutations', 'judged', 'max_p', 'BacktestRunner', 'comparison', 'even_benchmark', 'generate_report']
+           'permutations', 'judged', 'max_p', 'BacktestRunner', 'comparison', 'even_benchmark', 'generate_report',
+           'results_case']
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #c5fb0b20
 from dataclasses import asdict, dataclass, field, replace
@@ -170,7 +171,7 @@ UNKNOWN = dict.fromkeys(('permutation_p', 'deflated_sharpe', 'probabilistic_shar
 def judged(
     r: BacktestResult,
     validate: bool = True,
-    kinds: tuple = ('dates', 'names'), draws: int = 1000, seed: int = 0, year: int = 252,
+    kinds: tuple = ('dates', 'names'), draws: int = 1000, seed: int = 0, year: float | None = None,
 ) -> BacktestResult: # the same with the figures of its tests; NaN where not validated
     "A result at the count of trials that it carries"
     m = r.metrics | UNKNOWN | dict(trials=r.trials.n, effective_trials=r.trials.effective)
@@ -194,7 +195,7 @@ class BacktestRunner:
     draws: int = 1000 # permutations, and bootstrap histories
     kinds: tuple = ('dates', 'names') # of permutation; the largest p counts
     gross: float = 1. # most that the absolute weights of a row may add up to
-    year: int = 252 # rows a year
+    year: float | None = None # rows a year; None = as the dates of the prices say
     benchmark: pd.Series | None = None # (T,) price level on the rows of the prices; None = the mean of the names' returns
 
     @property
@@ -244,7 +245,7 @@ class BacktestRunner:
 # %% ../nbs/81_evaluate/evaluate.ipynb #1348154e
 def comparison(
     results: dict, # name -> BacktestResult on the same rows; the first is what the others are compared with
-    draws: int = 1000, seed: int = 0, year: int = 252,
+    draws: int = 1000, seed: int = 0, year: float | None = None,
 ) -> pd.DataFrame: # a row a strategy, on the rows that all of them traded
     "Strategies side by side, with paired intervals and the p of the best"
     first = next(iter(results.values()))
@@ -276,30 +277,59 @@ def even_benchmark(
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #7c8e8d1a
 def generate_report(
-    result: BacktestResult | dict, # or name -> BacktestResult on the same bars, the first under judgement
-    path: str | Path, # of the page
-    benchmark: pd.Series | None = None, # (T,) price level; None = `even_benchmark`
+    result: BacktestResult | dict,
+    path: str | Path,
+    benchmark: pd.Series | None = None,
     title: str = '',
-    data: str = 'prices', # what the data are called on the page
-    caveats: tuple = (), # what a reader should know of the data; 'simulated' marks an invented market
-    horizon: int = 1, # rows that scores are said to rank
-    draws: int = 1000, seed: int = 0, year: int = 252,
+    data: str = 'prices',
+    caveats: tuple = (),
+    horizon: int = 1,
+    draws: int = 1000, seed: int = 0, year: float | None = None,
 ) -> Path:
-    "Write the tear sheet; `BadData` for results of other bars"
+    """Write the tear sheet.
+
+    Parameters
+    ----------
+    result : or name -> BacktestResult on the same bars, the first under judgement.
+    path : of the page.
+    benchmark : (T,) price level; None = `even_benchmark`.
+    title : str
+    data : what the data are called on the page.
+    caveats : what a reader should know of the data; 'simulated' marks an invented market.
+    horizon : rows that scores are said to rank.
+    draws : int
+    seed : int
+    year : float | None
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    BadData : for results of other bars.
+    """
     from gnn_quant.evidence.collect import collect_evidence
-    from gnn_quant.report.page import TearSheet, tearsheet
+    from gnn_quant.report.page import tearsheet
+    from gnn_quant.report.sheet import TearSheet
     rs = {result.name: result} if isinstance(result, BacktestResult) else dict(result)
-    c = _case(rs, benchmark, horizon, draws, seed, year)
+    c = results_case(rs, benchmark, horizon, draws, seed, year)
     main, names = next(iter(rs.values())), c.bars['Close'].shape[1]
     words = survivorship_words(c.tables['survivorship'], names)
     facts = dict(name=data, hash=frame_hash(c.bars), rows=len(c.bars), symbols=names, first=f'{c.bars.index[0]:%Y-%m-%d}', last=f'{c.bars.index[-1]:%Y-%m-%d}')
     sheet = TearSheet(c.ledgers, c.benchmark, facts, dict(parameters=dict(cash=main.cash), seed=seed), trials=c.count, evidence=collect_evidence(c), title=title or main.name,
                       equal=c.equal, peers=(c.equal,), scores=c.scores, target=c.target, costs=main.costs, fill=fill_field(c.bars), caveats=(words, *caveats),
-                      periods=year, seed=seed, draws=draws)
+                      periods=c.periods, seed=seed, draws=draws)
     write_text(tearsheet(sheet), Path(path))
     return Path(path)
 
-def _case(rs, benchmark, horizon, draws, seed, year):
+def results_case(
+    rs: dict, # name -> BacktestResult on the same bars; the first is under judgement
+    benchmark: pd.Series | None, # (T,) price level; None: `even_benchmark`
+    horizon: int, # rows that scores are said to rank
+    draws: int, seed: int, year: float | None,
+): # StrategyCase
+    "Results of a runner as a case of evidence; `BadData` for results of other bars"
     from gnn_quant.evidence.collect import StrategyCase
     if not rs or not all(isinstance(r, BacktestResult) for r in rs.values()): raise BadParams('generate_report: no results. Pass a BacktestResult, or a dict of them by name.')
     main = next(iter(rs.values()))

@@ -96,7 +96,7 @@ SWEEP = pytest.mark.parametrize('case', CASES)
 def make(case, bars, tables, **kw):
     name = case.split()[0]
     kind = bd.BUILDERS[name].table
-    return bd.build(name, bars, tables[kind] if kind else None, **{**CASES[case], **kw})
+    return bd.build_frames(name, bars, tables[kind] if kind else None, **{**CASES[case], **kw})
 
 
 def test_every_builder_and_every_filter_is_swept():
@@ -718,7 +718,8 @@ def test_similar_books_are_those_of_a_slow_search(seed):
     e = filings.fundamental_events(f, DAYS, names, metrics, top=2, every=10, least=1, max_age='150D')
     for t in DAYS[::10]:
         known = f[(f['filed'] < t) & (f['end'] >= t - pd.Timedelta('150D'))]
-        newest = f[f['filed'] < t].sort_values(['end', 'filed']).drop_duplicates(['symbol', 'metric'], keep='last').set_index(
+        filed = f[f['filed'] < t].sort_values(['end', 'filed'])
+        newest = filed.drop_duplicates(['symbol', 'metric'], keep='last').set_index(
             ['symbol', 'metric'])
         newest = newest[newest['end'] >= t - pd.Timedelta('150D')]
         x = pd.DataFrame(np.nan, names, list(metrics))
@@ -763,7 +764,7 @@ def test_names_and_parameters_are_checked():
                                        ('ewma', None, dict(kind='rolling'), "no parameter 'kind'"),
                                        ('sector', None, {}, 'table of groups, and got none'),
                                        ('rolling', toy_sectors(4), {}, 'bars alone, and got a table')):
-        with pytest.raises(BadParams, match=words): bd.build(name, bars, table, **params)
+        with pytest.raises(BadParams, match=words): bd.build_frames(name, bars, table, **params)
     with pytest.raises(BadParams, match='no builder wanted'): bd.build_graph(bars, {})
     with pytest.raises(BadParams, match='got none'): bd.build_graph(bars, {'sector': {}})
 

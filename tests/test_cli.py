@@ -12,8 +12,8 @@ from _runs import FINISH, write
 from typer.testing import CliRunner
 
 from gnn_quant import __version__
-from gnn_quant.evidence.trials import begin, recorded
-from gnn_quant.pipeline.daily import STAGES
+from gnn_quant.evidence.trials import begin_trial, recorded
+from gnn_quant.pipeline.daily import DAY
 from gnn_quant.runs.folders import list_runs
 from gnn_quant.settings import Settings
 
@@ -22,16 +22,22 @@ HEAVY = ('numpy', 'pandas', 'torch', 'vectorbt', 'quantstats', 'lightgbm', 'pape
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory):
-    "A folder to stand in, with five small notebooks and settings that lie in `.env`"
+    "A folder to stand in, with a small notebook for each stage, an experiment, and settings that lie in `.env`"
     home = tmp_path_factory.mktemp('cli')
     (home / '.env').write_text('GNNQ_NOTEBOOKS_DIR=nb\n')
-    for name, above in zip(STAGES, (None, *STAGES)):
-        params = ("run_dir: str = ''\nseed: int = 0  # of everything random\nnote: str = ''"
-                  + (f"\n{above}_run: str = ''" if above else "\nsource: str = 'us20'"))
-        page = ("open(run_dir + '/tearsheet.html', 'w').write('<p>')\nopen(run_dir + '/another.html', "
-                "'w').write('<p>')\n" if name == 'tearsheet' else '')
-        write(home / 'nb', name, params, "if note == 'break': raise ValueError('it broke')",
-              page + FINISH.format('[seed, note]'))
+    (home / 'experiments').mkdir()
+    (home / 'experiments/us20.toml').write_text('name = "small"\n[data]\nsource = "toy"\n')
+    for name, above in DAY.items():
+        lines = ["run_dir: str = ''", "experiment: str = ''", 'overrides: list[str] = []',
+                 'seed: int = 0  # of everything random', "note: str = ''", *(f"{a}_run: str = ''" for a in above)]
+        if name == 'tearsheet': lines.append('reused: list[str] = []')
+        toml = ("open(run_dir + '/experiment.toml', "
+                "'w').write(experiment)\nfrom gnn_quant.pipeline.config import Experiment\n")
+        toml += "cost = Experiment.loads(experiment).costs.slippage_bp\n"
+        page = ("for p in ('tearsheet', 'another'): open(f'{run_dir}/{p}.html', 'w').write('<p>')\n"
+                if name == 'tearsheet' else '')
+        broken = f"if note == 'break' or cost == {list(DAY).index(name) + 900}: raise ValueError('it broke')"
+        write(home / 'nb', name, '\n'.join(lines), toml + broken, page + FINISH.format('[seed, note]'))
     return home
 
 
@@ -58,14 +64,14 @@ def test_help_and_version(home):
     for command in ('run', 'daily', 'runs', 'params', 'verify', 'trials list', 'trials verify', 'trials merge',
                     'audit run'):
         text = gnnq(home, *command.split(), '--help')
-        assert text.returncode == 0 and 'Exit codes' in text.stdout
+        assert text.returncode == 0 and 'Usage' in text.stdout
     assert 'us20' in gnnq(home, 'data', 'list').stdout
 
 
 def test_params_names_types_defaults_and_comments(home):
     out = gnnq(home, 'params', 'train').stdout.splitlines()
-    assert (out[1].split() == ['seed', 'int', '0', 'of', 'everything', 'random'] and len(out) == 4
-            and 'run_dir' not in ' '.join(out))
+    assert ['seed', 'int', '0', 'of', 'everything', 'random'] in [x.split() for x in out] and len(out) == 6
+    assert 'run_dir' not in ' '.join(out)
 
 
 def test_a_run_prints_its_folder_and_nothing_else(home):
@@ -97,8 +103,10 @@ def test_a_run_that_made_a_page_prints_its_path(home, tmp_path):
     [(['run', 'trian'], 2, 'Did you mean train'), (['run', 'ingest', '-p', 'sed=1'], 2, 'Did you mean seed'),
      (['run', 'ingest', '-p', 'seed'], 2, 'name=value'), (['run', 'ingest', '-p', 'seed=1.0'], 2, 'no int'),
      (['run'], 2, 'Missing argument'), (['nonsense'], 2, 'nonsense'),
-     (['daily', '-p', 'epochs=1'], 2, 'no stage has a parameter'), (['runs', '--status', 'ok'], 2, 'finished'),
-     (['verify', 'nothing'], 2, 'no such')])
+     (['daily', '-p', 'training.epoch=1'], 2, 'Did you mean training.epochs'), (['daily', '-e', 'us02'], 2, 'us20'),
+     (['list', 'feature_s'], 2, 'features'), (['daily', '--until', 'trian'], 2, 'no stage'),
+     (['experiment', 'show', '-p', 'costs.slippage=1'], 2, 'slippage_bp'),
+     (['runs', '--status', 'ok'], 2, 'finished'), (['verify', 'nothing'], 2, 'no such')])
 def test_wrong_usage(home, args, code, word):
     done = gnnq(home, *args)
     assert done.returncode == code and word in done.stderr and 'Traceback' not in done.stderr and not done.stdout
@@ -124,23 +132,52 @@ def test_a_failed_run_is_one_line_and_a_traceback_on_request(home):
 
 
 def test_the_day(home):
-    done = gnnq(home, 'daily', '--source', 'toy', '-p', 'seed=5', '-p', 'train.seed=6')
+    done = gnnq(home, 'daily', '--source', 'toy', '-p', 'training.seed=5')
     assert done.returncode == 0, done.stderr
     page = Path(done.stdout.strip())
     assert (page.name == 'tearsheet.html' and page.is_file()
-            and [f'{s}: started' for s in STAGES] == [x for x in done.stderr.splitlines() if 'started' in x])
-    newest = {r.name: r for r in runs_of(home)[:len(STAGES)]}
-    assert ({n: r.metrics['got'][0] for n, r in newest.items()} == {s: 6 if s == 'train' else 5 for s in STAGES}
-            and newest['ingest'].params['source'] == 'toy')
-    assert newest['tearsheet'].path == page.parent and newest['tearsheet'].manifest['lineage'] == list(STAGES[-2::-1])
+            and [f'{s}: started' for s in DAY] == [x for x in done.stderr.splitlines() if 'started' in x])
+    newest = {r.name: r for r in runs_of(home)[:len(DAY)]}
+    assert (newest['tearsheet'].path == page.parent
+            and set(newest['tearsheet'].manifest['lineage']) == set(list(DAY)[:-1]))
+    assert (newest['train'].manifest['experiment']['name'] == 'small'
+            and 'seed = 5' in newest['train'].params['experiment'])
+    runs = len(runs_of(home))
+    again = gnnq(home, 'daily', '--source', 'toy', '-p', 'training.seed=5')
+    assert (again.stdout == done.stdout and len(runs_of(home)) == runs
+            and again.stderr.count('reused from run') == len(DAY))
+    anew = gnnq(home, 'daily', '--source', 'toy', '-p', 'training.seed=5', '--again', '--until', 'features')
+    assert anew.returncode == 0 and len(runs_of(home)) == runs + 2
 
 
 def test_a_day_that_stops_says_where(home):
-    before = len(runs_of(home))
-    done = gnnq(home, 'daily', '-p', 'signals.note=break')
-    assert (done.returncode == 1 and 'stage signals failed' in done.stderr and 'it broke' in done.stderr
+    done = gnnq(home, 'daily', '-p', f'costs.slippage_bp={list(DAY).index("backtest") + 900}')
+    assert (done.returncode == 1 and 'stage backtest failed' in done.stderr and 'it broke' in done.stderr
             and not done.stdout)
-    assert [r.name for r in runs_of(home)][:3] == ['signals', 'train', 'ingest'] and len(runs_of(home)) == before + 3
+    assert runs_of(home)[0].name == 'backtest' and runs_of(home)[0].status == 'failed'
+
+
+def test_one_stage_changes_the_experiment_of_the_run_above(home):
+    assert gnnq(home, 'daily', '-q', '--until', 'signals').returncode == 0
+    done = gnnq(home, 'run', '-q', 'backtest', '-p', 'costs.slippage_bp=7')
+    made = runs_of(home, 'backtest')[0]
+    assert done.returncode == 0 and 'slippage_bp = 7' in made.params['experiment'] and made.manifest['stage_key']
+
+
+def test_experiments_and_plugins_are_shown(home):
+    shown = gnnq(home, 'experiment', 'show', 'us20', '-p', 'split.train=500')
+    assert shown.returncode == 0 and 'train = 500' in shown.stdout and '[costs]' in shown.stdout
+    checked = gnnq(home, 'experiment', 'check', 'us20')
+    assert checked.returncode == 0 and checked.stdout.startswith('small: valid, ')
+    (home / 'other.toml').write_text('name = "other"\n[costs]\nslippage_bp = 9\n[data]\nsource = "toy"\n')
+    differ = gnnq(home, 'experiment', 'diff', 'us20', 'other.toml')
+    assert differ.returncode == 0 and 'costs.slippage_bp' in differ.stdout and 'split' not in differ.stdout
+    (home / 'half.toml').write_text('name = "half"\n[costs\n')
+    half = gnnq(home, 'experiment', 'check', 'half.toml')
+    assert half.returncode == 2 and 'half.toml' in half.stderr and 'Traceback' not in half.stderr
+    for kind, name in dict(features='ret_5', models='tgat', builders='rolling', sizers='signal_weighted',
+                           sources='us20', costs='linear', checks='pbo').items():
+        assert name in gnnq(home, 'list', kind).stdout, kind
 
 
 def test_from_another_folder_nothing_is_found_and_nothing_is_made(tmp_path):
@@ -152,18 +189,18 @@ def test_trials_are_listed_checked_and_merged(home, tmp_path):
     here, there = (dict(GNNQ_REPORTS_DIR=str(tmp_path / m)) for m in ('here', 'there'))
     none = gnnq(home, 'trials', 'list', **here)
     assert none.returncode == 2 and 'nothing was ever recorded' in none.stderr and not none.stdout
+    write(home / 'nb', 'tries', "run_dir: str = ''\nseed: int = 0", FINISH.format('seed'))
     for where, n in ((here, 1), (here, 2), (there, 2), (there, 3)):
-        assert (gnnq(home, 'run', '-q', 'train', '-p', f'seed={n}', '-p',
-                     f'ingest_run={runs_of(home, "ingest")[0].path}', **where).returncode == 0)
+        assert gnnq(home, 'run', '-q', 'tries', '-p', f'seed={n}', **where).returncode == 0
     days = pd.bdate_range('2020-01-01', periods=60)
     with recorded(tmp_path / 'here/trials.jsonl', 'by hand', {}, 'bars') as t:
         t.returns = pd.Series(np.tile([.01, -.005], 30), days)
-    begin(tmp_path / 'here/trials.jsonl', 'left', {}, 'bars')
+    begin_trial(tmp_path / 'here/trials.jsonl', 'left', {}, 'bars')
     listed = gnnq(home, 'trials', 'list', **here)
     head, *rows, _, words = listed.stdout.splitlines()
     assert listed.returncode == 0 and head.split() == ['began', '(UTC)', 'run', 'trial', 'state', 'times', 'rows',
                                                        'Sharpe', 'key'] and len(rows) == 4
-    assert ([r[18:].split()[0] for r in rows] == ['left', 'by', 'train', 'train'] and 'abandoned' in rows[0]
+    assert ([r[18:].split()[0] for r in rows] == ['left', 'by', 'tries', 'tries'] and 'abandoned' in rows[0]
             and ' 60 ' in rows[1]
             and f"{.0025 / pd.Series(np.tile([.01, -.005], 30)).std() * 252**.5:.2f}" in rows[1])
     assert words.startswith('4 trials, worth 4.0 independent: 1 with returns, 0 failed, 1 abandoned or going on. '
@@ -196,7 +233,7 @@ def test_an_audit_prints_its_page_and_says_what_it_found_by_its_code(tmp_path, m
     def audit_run(ref, settings, params, text, say, timeout):
         seen.append((ref, params, text, timeout))
         return Run(tmp_path, dict(run='audit', files={'audit.html': 'h'}, metrics=dict(passed=passed)), 'finished')
-    monkeypatch.setitem(sys.modules, 'gnn_quant.pipeline.stages', types.SimpleNamespace(audit_run=audit_run))
+    monkeypatch.setitem(sys.modules, 'gnn_quant.pipeline.audit_run', types.SimpleNamespace(audit_run=audit_run))
     done = CliRunner().invoke(cli.app, ['audit', 'run', 'train', '-q', '-p', 'cuts=3', '--timeout', '9'])
     assert (done.exit_code == (0 if passed else 1) and done.stdout.strip() == str(tmp_path / 'audit.html')
             and seen == [('train', dict(cuts='3'), True, 9)])

@@ -10,7 +10,7 @@ import pytest
 from gnn_quant.backtest.engine import ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, frame_hash, toy_bars
 from gnn_quant.data.bundle import Bundle
-from gnn_quant.evidence.checks import REQUIRED, Check, run_checks
+from gnn_quant.evidence.checks import REQUIRED_CHECKS, Check, run_checks
 from gnn_quant.evidence.collect import StrategyCase, against, collect_evidence, family
 from gnn_quant.stats.paired import common
 from gnn_quant.evidence.verdict import verdict
@@ -20,9 +20,9 @@ from gnn_quant.data.events import correlation_events
 from gnn_quant.market import Costs, simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, rebalance_every
 from gnn_quant.pipeline import evidence as kept
-from gnn_quant.pipeline.artifacts import put_bundle
+from gnn_quant.pipeline.artifacts import Edges, Features, Ledgers, Scores, Targets, Weights
+from gnn_quant.pipeline.config import Experiment
 from gnn_quant.runs.folders import Run, write_manifest
-from gnn_quant.pipeline.ledgers import put_ledger
 from gnn_quant.pipeline.verify import check_evidence, flat
 from gnn_quant.storage.files import read_frame, read_json, write_frame, write_json
 
@@ -175,8 +175,8 @@ def test_an_absurd_figure_is_audited_again_at_a_date_in_every_fold(case, monkeyp
     def audited(record, cuts, tell=None):
         asked['cuts'] = cuts
         return Made
-    record = type('R', (), dict(folds=['a', 'b'], how=None, data=type('D', (), dict(bars=BARS))))
-    monkeypatch.setattr(kept, 'line_edges', lambda bars, how: correlation_events(bars, 40, 2))
+    edges = SimpleNamespace(events=correlation_events(BARS, 40, 2))
+    record = SimpleNamespace(folds=['a', 'b'], edges=edges, data=SimpleNamespace(bars=BARS))
     monkeypatch.setattr(kept, 'open_record', lambda run: record)
     monkeypatch.setattr(kept, 'draw_cuts', lambda folds, index, n, seed, told: [folds, n, seed, len(told) > 0])
     monkeypatch.setattr(kept, 'audit_record', audited)
@@ -186,11 +186,11 @@ def test_an_absurd_figure_is_audited_again_at_a_date_in_every_fold(case, monkeyp
                        findings=['weights: AAA moves'], found=1, sentence=''))
     know = PX.shift(-5) / PX - 1  # what nobody can know
     clear = case_of_scores(case, know)
-    e = kept.judged(clear, signals=None)
+    e = kept.evidence_of(clear, signals=None)
     assert (asked['cuts'] == [['a', 'b'], 0, 1, True] and e.figures['audit']['again']
             and e.figures['verdict']['level'] == 'leaks' and e.frames['audit'].iloc[0, 0] == 'moved')
     asked.clear()
-    assert kept.judged(case, signals=None).figures['verdict']['level'] != 'absurd' and not asked, (
+    assert kept.evidence_of(case, signals=None).figures['verdict']['level'] != 'absurd' and not asked, (
         'a modest figure is not audited again')
 
 
@@ -227,31 +227,35 @@ def sheet(tmp_path_factory, case, ledger):
     data = Bundle('toy', BARS, None, case.benchmark.rename('mean'), 'SIMULATED', (),
                    pd.DataFrame(columns=['date', 'symbol', 'field', 'value', 'reason', 'kept']).astype(
                        {'date': 'datetime64[ns]', 'kept': bool}))
+    e = Experiment(models=[dict(name='ridge', label='ours'), dict(name='constant', label='twin')],
+                   costs=dict(commission_bp=1, slippage_bp=1),
+                   evidence=dict(strategy='ours', permutations=50, draws=50, controls=0))
     folds = pd.DataFrame(dict(fold=[0], block=['test'], first=[BARS.index[0]], last=[BARS.index[-1]], rows=[500]))
-    design = dict(horizon=5, seeds=[0], static_sectors=False, features=['ret_1'], left_out={}, span=6, purge=6)
-    ingest = made('ingest', [], lambda p: put_bundle(p, data))
-    train = made(
-        'train', [ingest],
-        lambda p: [write_json(design, p / 'design.json'), write_frame(folds, p / 'folds.parquet'),
-                   write_frame(pd.DataFrame(dict(src=['AAA'], dst=['BBB'], weight=[.5])), p / 'edges.parquet'),
-                   write_frame(pd.DataFrame(dict(model=['ours'], fold=[0], epoch=[1], train_loss=[1.],
-                                                 valid_ic=[.1])), p / 'history.parquet'),
-                   *(write_frame(v, p / f'scores.{k}.parquet') for k, v in case.scores.items())])
-    orders = pd.DataFrame(dict(order=[1.]), ['AAA'])
-    signals = made('signals', [train],
-                   lambda p: [*(write_frame(case.weights[k], p / f'weights.{k}.parquet') for k in case.scores),
-                              write_frame(orders, p / 'orders.ours.parquet')])
-    back = made('backtest', [signals],
-                lambda p: [write_frame(case.weights['equal_weight'], p / 'weights.equal_weight.parquet'),
-                           *(put_ledger(p, k, v) for k, v in case.ledgers.items())],
-                params=dict(commission=1e-4, slippage=1e-4), metrics=dict(agreement={}, data='toy'))
+    history = pd.DataFrame(dict(model=['ours'], fold=[0], epoch=[1], train_loss=[1.], valid_ic=[.1]))
+    design = dict(horizon=5, seeds=[0], features=['ret_1'], left_out={}, span=6, purge=6)
+    last = pd.DataFrame(dict(src=['AAA'], dst=['BBB'], weight=[.5]))
+    ret = pd.concat({'ret_1': PX.pct_change()}, axis=1, names=['feature', 'symbol'])
+    ingest = made('ingest', [], data.save)
+    features = made('features', [ingest], lambda p: [
+        Features(ret, 1).save(p), Edges(correlation_events(BARS, 40, 2)).save(p), Targets((case.target,)).save(p),
+        write_frame(last, p / 'edges_last.parquet')])
+    train = made('train', [features], lambda p: [
+        write_json(design, p / 'design.json'), Scores(case.scores, {}, folds, history).save(p)])
+    own = {k: case.weights[k] for k in case.scores}
+    signals = made('signals', [train], lambda p: [
+        Weights(own).save(p), write_frame(pd.DataFrame(dict(order=[1.]), ['AAA']), p / 'orders.ours.parquet')])
+    back = made('backtest', [signals], lambda p: [
+        Weights(case.weights).save(p), Ledgers(case.ledgers).save(p), (p / 'experiment.toml').write_text(e.to_toml())],
+                metrics=dict(agreement={}, data='toy'))
     audit = made('audit', [signals], lambda p: write_frame(
         pd.DataFrame({'2021-01-04': ['same']}, pd.Index(['weights'], name='stage')), p / 'audit.parquet'),
                  metrics=dict(passed=True, verdict='same', cuts=['2021-01-04'], stages=dict(weights='same'),
                               findings=[], sentence=''))
-    c = kept.case_of(back, 'ours', count(home / 'trials.jsonl'), trial_returns(home / 'trials.jsonl'), audit, 50, 0, 0)
-    return made('tearsheet', [back, audit], lambda p: kept.put_evidence(p, kept.judged(c, signals)),
-                params=dict(strategy='ours', permutations=50, draws=50, seed=0, controls=0))
+    path = home / 'trials.jsonl'
+    c = kept.case_of(back, count(path), trial_returns(path), e, audit)
+    return made('tearsheet', [back, audit], lambda p: [
+        kept.put_evidence(p, kept.evidence_of(c, signals)), (p / 'experiment.toml').write_text(e.to_toml())],
+                params=dict(reused=[]))
 
 
 def test_a_tear_sheet_follows_from_its_folders_and_later_trials_change_nothing(sheet):
@@ -313,8 +317,8 @@ def test_an_audit_of_other_signals_does_not_vouch(sheet):
 
 def test_an_audit_of_another_model_or_without_its_table_does_not_vouch(sheet):
     audit, signals = kept.upstream(sheet, 'audit'), kept.upstream(kept.upstream(sheet, 'backtest'), 'signals')
-    told, frames = kept.audit_of(replace(audit, manifest=audit.manifest | dict(params=dict(models=['twin']))),
-                                 signals, 'ours')
+    told, frames = kept.audit_of(replace(
+        audit, manifest=audit.manifest | dict(metrics=audit.metrics | dict(models=['twin']))), signals, 'ours')
     assert ('asked only twin' in told['why'] and not frames
             and believe(GOOD | dict(audit=told), 'ours')['level'] == 'not established')
     with pytest.raises(BadParams, match='kept no table'):
@@ -340,7 +344,7 @@ def test_one_difference_has_one_interval(evidence):
 def test_the_verdict_of_the_figures_is_that_of_the_checks(evidence):
     v = evidence.verdict
     assert v.facts == evidence.figures['verdict'] and {c.id: c.passed for c in v.checks}['audit'] is None
-    assert set(REQUIRED) <= {c.id for c in v.checks}
+    assert set(REQUIRED_CHECKS) <= {c.id for c in v.checks}
 
 
 def checks_of(figures, others=(), **more): return run_checks(SimpleNamespace(figures=figures, **more), others)
@@ -360,7 +364,7 @@ def test_a_graph_claim_needs_a_market_row_and_a_rewired_row():
 def test_a_required_check_that_is_missing_counts_as_not_run():
     checks = checks_of(GOOD)
     assert verdict(checks).level == 'established' and verdict([]).level == 'not established'
-    for k in REQUIRED: assert verdict([c for c in checks if c.id != k]).level == 'not established', k
+    for k in REQUIRED_CHECKS: assert verdict([c for c in checks if c.id != k]).level == 'not established', k
 
 
 def test_a_check_of_another_package_bears_its_name_and_stops_no_page():

@@ -323,8 +323,9 @@ def test_what_cannot_be_migrated_is_refused_with_the_way_out(text, says):
 
 
 def test_every_parameter_of_the_old_notebooks_has_a_place():
-    from gnn_quant.pipeline.experiment_file import MOVED
-    for old, path in MOVED.items(): assert path == 'models' or '*' in path or type_at(Experiment, path) is not None, old
+    from gnn_quant.pipeline.experiment_file import MOVED_KEYS
+    for old, path in MOVED_KEYS.items():
+        assert path == 'models' or '*' in path or type_at(Experiment, path) is not None, old
 
 
 # changes

@@ -1,5 +1,7 @@
 "Imports point one way: from a room to rooms with a lower number, and never round in a circle"
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -33,6 +35,10 @@ def imports(tree, known, module=''):
             names = [a.value for a in n.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         found |= {m for x in names if x.split('.')[0] == 'gnn_quant' and (m := resolve(x, known))}
     return found
+
+
+# `from gnn_quant import Experiment` is an import of pipeline.config
+ENTRY_POINTS = __import__('gnn_quant')._LAZY
 
 
 def graph():
@@ -73,6 +79,7 @@ def test_no_circles():
 def test_cells_import_from_lower_numbers_too(path):
     "Example cells as well; and no notebook imports the module it makes"
     found = set().union(*[imports(tree_of(c), NUMBER) for c in cells_of(path) if c['cell_type'] == 'code'])
+    found = {ENTRY_POINTS.get(m, m) for m in found}
     assert not (unknown := found - set(NUMBER)), f'{name_of(path)} imports {unknown}, which no notebook makes'
     if kind_of(path) != 'module': return
     own = default_exp(path)
@@ -84,7 +91,18 @@ def test_cells_import_from_lower_numbers_too(path):
 
 def test_package_start_imports_nothing():
     tree = ast.parse((PACKAGE / '__init__.py').read_text(encoding='utf-8'))
-    assert not [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    assert not [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
+
+
+def test_entry_points_are_imported_when_they_are_asked_for():
+    import gnn_quant
+    for name, module in gnn_quant._LAZY.items():
+        assert module in NUMBER and getattr(gnn_quant, name).__name__ == name
+    with pytest.raises(AttributeError, match='Experiment'): gnn_quant.NoSuchName
+    code = ("import sys; from gnn_quant import Experiment; Experiment(); "
+            "print('torch' in sys.modules, 'numba' in sys.modules)")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ['False', 'False']
 
 
 def test_the_check_sees_every_way_of_importing():

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from gnn_quant.core import BadData, BadParams, LookAhead, instants, toy_bars, toy_sectors
 from gnn_quant.data.load import load_bundle
 from gnn_quant.graph import centrality as gm
-from gnn_quant.graph.builders import BUILDERS, Builder, build
+from gnn_quant.graph.builders import BUILDERS, Builder, build_frames
 from gnn_quant.data.events import correlation_events, edges_on, make_events, merge
 from gnn_quant.report.graph_page import graph_data, graph_page, refresh_changes, relations_of, seen_on, shown_dates
 from gnn_quant.report.markup import loads
@@ -153,8 +153,8 @@ def test_ties_are_directed_and_pairs_are_not():
 
 def several():
     bars = toy_bars(n=6, t=200)
-    return bars, merge(build('rolling', bars, window=60, top=2, every=20),
-                       build('lead_lag', bars, window=60, top=2, every=30))
+    return bars, merge(build_frames('rolling', bars, window=60, top=2, every=20),
+                       build_frames('lead_lag', bars, window=60, top=2, every=30))
 
 
 def test_each_relation_is_seen_at_its_own_latest_refresh():
@@ -169,7 +169,7 @@ def test_each_relation_is_seen_at_its_own_latest_refresh():
 def test_a_relation_without_a_weight_weighs_one_and_a_merge_can_be_told_apart():
     bars, e = several()
     groups = pd.DataFrame(dict(symbol=list(toy_sectors(6).index), group=toy_sectors(6).to_numpy(), asof=bars.index[0]))
-    page = graph_page(merge(e, build('sector', bars, groups, every=20)), most=5)
+    page = graph_page(merge(e, build_frames('sector', bars, groups, every=20)), most=5)
     data = carried(page)
     assert data['kinds'] == ['rolling', 'lead_lag', 'sector'] and page.count('data-kind=') == 3
     ties = np.array(data['dates'][-1]['ties']).reshape(-1, 4)
@@ -194,9 +194,9 @@ def test_one_row_ahead_is_caught_at_stamps_and_passes_between_refreshes(monkeypa
                         Builder('knows one row', lambda bars, table, **p: correlation_events(bars.shift(-1), **p),
                                 ('window', 'top', 'every')))
     d, how = load_bundle('toy'), dict(window=60, top=2, every=20)
-    stamps = pd.DatetimeIndex(np.unique(build('ahead', d.bars, **how).t))
+    stamps = pd.DatetimeIndex(np.unique(build_frames('ahead', d.bars, **how).t))
     between = d.bars.index[d.bars.index.get_loc(stamps[5]) + 7]
-    assert len(build('ahead', d.bars, cuts=[between], **how)), (
+    assert len(build_frames('ahead', d.bars, cuts=[between], **how)), (
         'a cut between two refreshes sees nothing: that is why there are others')
     with pytest.raises(LookAhead, match='ahead: .* stamped'): build_checked(d, ['ahead'], how)
     made = build_checked(d, ['rolling', 'lead_lag'], how)

@@ -6,8 +6,8 @@ import pytest
 from gnn_quant.core import BadParams, LookAhead, toy_bars
 from gnn_quant.data.bars import symbols as symbols_of
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking
-from gnn_quant.evidence.known_leaks import (LEAKS, ONE_EYED, STAGES, future_map, leak_data, leak_table, month_graph,
-                                            sample_graph, toy_changes)
+from gnn_quant.evidence.known_leaks import (LEAKS, ONE_EYED, LEAK_STAGES, future_map, leak_data, leak_table,
+                                            month_graph, sample_graph, toy_changes)
 from gnn_quant.lookahead.audit import FUTURES, audit
 from gnn_quant.evidence.honest_pipelines import honest_lines, toy_sources
 from gnn_quant.lookahead.replay import Line, bent, own_copy, rebuild
@@ -74,7 +74,7 @@ def test_some_leaks_show_themselves_to_one_future_only(eye):
     bars = toy_bars(6, 120)
     bars.loc[bars.index[4]:, (slice(None), 'AAA')] *= 3
     stage, f = ONE_EYED[eye]
-    line, data = Line(STAGES | {stage: f}), dict(bars=bars, groups=Timed(toy_changes(bars), 'asof'))
+    line, data = Line(LEAK_STAGES | {stage: f}), dict(bars=bars, groups=Timed(toy_changes(bars), 'asof'))
     for how in FUTURES: assert audit(line, data, 4, (how,)).passed is (how != eye)
 
 

@@ -6,26 +6,36 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import gnn_quant.training.walk_forward as walk_forward
+import gnn_quant.graph.edge_builders as edge_builders
 import gnn_quant.pipeline.audit as audits
 import gnn_quant.pipeline.stages as line
+import gnn_quant.portfolio.sizing as sizing
+import gnn_quant.training.walk_forward as walk_forward
+from _outside import Installed
 from gnn_quant.core import BadData, BadParams, bend, toy_bars, toy_sectors
 from gnn_quant.data.bundle import Bundle
-from gnn_quant.data.events import make_events
+from gnn_quant.data.events import Events, make_events
+from gnn_quant.data.load import load_bundle, load_tables
 from gnn_quant.graph.sampling.per_relation import SlotIndex
 from gnn_quant.models.base import PanelModel
-from gnn_quant.training.losses import span_of
 from gnn_quant.models.tgn import MemoryPanel
-from gnn_quant.training.seeds import run_seeds
+from gnn_quant.pipeline.artifacts import Edges, Features, Scores
+from gnn_quant.pipeline.audit import ask, attention_of, audit_record, drift_of, not_audited, source_findings
+from gnn_quant.lookahead.audit_report import audit_figures, findings_frame
+from gnn_quant.pipeline.audit_page import audit_page
+from gnn_quant.pipeline.audit_record import draw_cuts, fold_of, named_cuts, record_of, stored_folds
+from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.stages import STAGES, build_edges, train_scores
 from gnn_quant.report.markup import loads
-from gnn_quant.pipeline.audit_page import audit_figures, audit_page, findings_frame
-from gnn_quant.pipeline.audit import (Record, ask, attention_of, audit_record, draw_cuts, drift_of, fold_of,
-                                      named_cuts, not_asked, stored_folds)
-from gnn_quant.pipeline.stages import (Recipe, Sizing, line_edges, line_features, line_folds, line_targets, prints,
-                                       recipe, sizing)
 
-HOW = Recipe(('ridge',), 0, 1, 5, (), 60, 20, 30, 0, 1, 'ic', 40, 20, 2, 5, 5, False)
-SIZED = Sizing('dollar_neutral', .1, 20, .1, .34, 60)
+SMALL = dict(window=20, top=2, every=5)
+HOW = Experiment(
+    features=dict(warmup=40), graph=dict(builders=[dict(name='rolling', **SMALL), dict(name='ewma', **SMALL)]),
+    split=dict(train=60, valid=20, test=30), training=dict(epochs=1, neighbors=5, jobs=1), models=[dict(name='ridge')],
+    signals=dict(quantile=.34, resolved=60), portfolio=dict(vol_window=20))
+
+
+def with_models(*names, **sections): return HOW.with_(models=[dict(name=n) for n in names], **sections)
 
 
 def dataset(t=260, n=6):
@@ -34,22 +44,21 @@ def dataset(t=260, n=6):
     return Bundle('toy', bars, toy_sectors(n), bars['Close'].mean(axis=1).rename('toy'), 'simulated', (), rows)
 
 
-def ran(how=HOW, data=None, checkpoints=None):
-    "What train.ipynb and signals.ipynb do, in memory"
-    d = data or dataset()
-    x, e, ys = line_features(d.bars, how), line_edges(d.bars, how, d.sectors), line_targets(d.bars, how)
-    folds = line_folds(x, span_of(ys), how)
-    done = {m: run_seeds(line.fresh(m, how), x, e, ys, folds, how.seeds, checkpoints) for m in how.models}
-    scores = {m: r.mean.reindex(d.bars.index) for m, r in done.items()}
-    many = {f'seed{s}.{m}': f.reindex(d.bars.index) for m, r in done.items() if len(r.scores) > 1
-            for s, f in r.scores.items()}
-    return Record(d, how, SIZED, folds, scores | many,
-                  {m: line.line_signals(s, d.bars, ys[0], SIZED) for m, s in scores.items()},
-                  {m: line.line_weights(s, d.bars, SIZED) for m, s in scores.items()}, prints(x, e), checkpoints)
+def ran(how=HOW, data=None, home=None):
+    "What the notebooks from features to signals do, in memory; builders are not checked, so that a fault gets through"
+    made = {Bundle: data or dataset()}
+    for k in ('features', 'targets'): made |= STAGES[k](made, how)
+    made[Edges] = build_edges(made[Bundle], how.graph, checked=False)
+    made[Scores] = train_scores(made, how, home)[0]
+    for k in ('signals', 'weights'): made |= STAGES[k](made, how)
+    return record_of(made, how, home and home / 'checkpoints')
+
+
+def audited(*args, **more): return audit_record(*args, sources=False, **more)
 
 
 def cuts_of(r, n=3, seed=1):
-    return draw_cuts(r.folds, r.data.bars.index, n, seed, pd.DatetimeIndex(np.unique(line_edges(r.data.bars, r.how).t)))
+    return draw_cuts(r.folds, r.data.bars.index, n, seed, pd.DatetimeIndex(np.unique(r.edges.events.t)))
 
 
 @pytest.fixture(scope='module')
@@ -60,67 +69,67 @@ def honest(): return ran()
 
 def test_an_honest_run_stands_still(honest):
     cuts = cuts_of(honest)
-    found = audit_record(honest, cuts)
+    found = audited(honest, cuts)
     a = found.audit
     assert a.passed and not a.findings and (a.table == 'same').all(axis=None) and not a.unfelt and not a.undated
     assert a.stages == ('features', 'edges', 'sampler', 'prediction', 'signal', 'weights') and list(a.cuts) == cuts
     assert len(found.kept) == len(cuts), 'one fit a fold serves the cut, the noise and the blank'
     assert audit_figures(a)['stages'] == dict.fromkeys(a.stages, 'same') and len(findings_frame(a)) == 0
-    assert (not_asked(honest, found)
+    assert (not_audited(honest, found)
             == ['2 of 5 folds hold none of the dates: their scores are taken as the run kept them.',
                 'No model of this run keeps a memory, so there was none to compare.'])
 
 
 def test_all_kinds_of_models_and_several_seeds():
-    how = replace(HOW, models=('tgat', 'rewired', 'lightgbm', 'constant'), n_seeds=2, seed=4)
+    how = with_models('tgat', 'rewired', 'lightgbm', 'constant', training=dict(seed=4, seeds=2))
     r = ran(how)
     assert ({k for k in r.scores if k.startswith('seed')}
             == {f'seed{s}.{m}' for s in (4, 5) for m in ('tgat', 'rewired', 'lightgbm')}), 'a constant has no seeds'
     cuts = cuts_of(r)
-    found = audit_record(r, cuts)
+    found = audited(r, cuts)
     assert found.audit.passed, str(found.audit)
     assert ([s['tgat'] for s in found.asked.seeds] == [[4], [5], [4]]
             and [s['constant'] for s in found.asked.seeds] == [[4]] * 3), 'another seed in every fold'
-    assert any('1 of 2 seeds of tgat' in w for w in not_asked(r, found))
-    whole = audit_record(r, cuts[-1:], ['tgat'], seeds=0)
+    assert any('1 of 2 seeds of tgat' in w for w in not_audited(r, found))
+    whole = audited(r, cuts[-1:], ['tgat'], seeds=0)
     assert (whole.audit.passed and len(whole.kept) == 2 and whole.asked.models == ['tgat']
-            and any('Nothing was asked of rewired' in w for w in not_asked(r, whole)))
+            and any('Nothing was asked of rewired' in w for w in not_audited(r, whole)))
     other = replace(r, scores=r.scores | {'seed5.tgat': r.scores['seed5.tgat'] + 1e-9})
-    assert not audit_record(other, cuts, ['tgat']).audit.passed, (
+    assert not audited(other, cuts, ['tgat']).audit.passed, (
         'a seed that was trained anew is compared by itself too')
     a = attention_of(r, found, looks=2, strongest=4)
     assert (a['date'].nunique() == 6 and a.groupby('date').size().max() == 4 and set(a['date']) >= set(cuts)
             and (a['date'] <= max(cuts)).all())
-    pd.testing.assert_frame_equal(a, attention_of(r, audit_record(r, cuts, ['tgat']), looks=2, strongest=4))
+    pd.testing.assert_frame_equal(a, attention_of(r, audited(r, cuts, ['tgat']), looks=2, strongest=4))
 
 
 def test_a_memory_is_compared_with_what_the_run_saved(tmp_path):
-    r = ran(replace(HOW, models=('tgn',)), checkpoints=tmp_path)
+    r = ran(with_models('tgn'), home=tmp_path)
     before = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
-    found = audit_record(r, cuts_of(r, 2))
+    found = audited(r, cuts_of(r, 2))
     assert (found.audit.passed and found.audit.stages[3] == 'memory'
-            and not any('memory' in w for w in not_asked(r, found)))
+            and not any('memory' in w for w in not_audited(r, found)))
     assert before == {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}, 'the run is only read'
-    none = audit_record(replace(r, checkpoints=None), cuts_of(r, 2))
+    none = audited(replace(r, checkpoints=None), cuts_of(r, 2))
     assert (none.audit.passed and 'memory' not in none.audit.stages
-            and any('tgn remembered in the run is not known' in w for w in not_asked(r, none)))
+            and any('tgn remembered in the run is not known' in w for w in not_audited(r, none)))
 
 
 def test_several_horizons_and_a_static_sector_map():
-    r = ran(replace(HOW, models=('tgat',), horizons=(5, 1), embargo='auto', static_sectors=True), dataset(720))
-    found = audit_record(r, cuts_of(r, 2))
+    how = with_models('tgat', split=dict(embargo='auto'), graph=dict(static_sectors=True))
+    r = ran(how.override(['target.horizons=[5, 1]']), dataset(720))
+    found = audited(r, cuts_of(r, 2))
     assert found.audit.passed, str(found.audit)
-    given = ' '.join(not_asked(r, found))
+    given = ' '.join(not_audited(r, found))
     assert 'horizons 5, 1' in given and 'sector map is of a later date' in given and found.audit.undated == ('sectors',)
-    assert ('same_sector' in found.full['edges'].fields
-            and audit_record(replace(r, prints=None), cuts_of(r, 2)).audit.passed)
+    assert 'same_sector' in found.full['edges'].fields
 
 
 # ---- every planted fault is named
 
 def caught(r, stage, seed=1, words=(), **want):
     "The first cause, after checking that it is the stage and that the audit says where"
-    found = audit_record(r, cuts_of(r, seed=seed))
+    found = audited(r, cuts_of(r, seed=seed))
     a = found.audit
     assert not a.passed and a.causes[0].stage == stage and a.causes[0].kind == want.pop('kind', 'moved'), str(a)
     assert not (a.table.loc[list(a.stages[:a.stages.index(stage)])] != 'same').any(axis=None), (
@@ -135,23 +144,24 @@ def caught(r, stage, seed=1, words=(), **want):
 
 def test_a_feature_scaled_over_all_dates(monkeypatch):
     plain = line.make_features
-    def scaled(b):
-        x = plain(b)
+    def scaled(data, *how):
+        x, b = plain(data, *how), data.bars
         return pd.concat({f: b['Close'] / b['Close'].max() if f == 'ret_5' else x[f] for f in x.columns.unique(0)},
                          axis=1, names=['feature', 'symbol'])
     monkeypatch.setattr(line, 'make_features', scaled)
     r = ran()
     f, a = caught(r, 'features', frame='ret_5')
-    assert f.symbol in r.data.bars['Close'] and f.date == r.data.bars.index[HOW.warmup] and f.by > 0 and f.was != f.now
+    assert (f.symbol in r.data.bars['Close'] and f.date == r.data.bars.index[HOW.features.warmup] and f.by > 0
+            and f.was != f.now)
     assert (a.table.loc['prediction'] == 'follows').all()
 
 
 def test_an_edge_stamped_a_row_early(monkeypatch):
-    plain = line.correlation_events
+    plain = edge_builders.correlation_events
     def early(b, *how):
         e, rows = plain(b, *how), b.index.as_unit('ns').asi8
         return make_events(e.src, e.dst, rows[np.searchsorted(rows, e.t) - 1], e.msg, e.symbols, e.fields)
-    monkeypatch.setattr(line, 'correlation_events', early)
+    monkeypatch.setattr(edge_builders, 'correlation_events', early)
     r = ran()
     for seed in (1, 2):
         f, a = caught(r, 'edges', seed)
@@ -202,7 +212,7 @@ def test_a_fold_that_trains_on_later_rows(monkeypatch):
 def test_a_memory_that_hears_of_tomorrow(monkeypatch, tmp_path):
     plain = MemoryPanel.batch
     monkeypatch.setattr(MemoryPanel, 'batch', lambda self, rows: plain(self, np.minimum(rows + 1, len(self.x) - 1)))
-    r = ran(replace(HOW, models=('ridge', 'tgn')), checkpoints=tmp_path)
+    r = ran(with_models('ridge', 'tgn'), home=tmp_path)
     f, a = caught(r, 'memory')
     assert f.frame.startswith('tgn.m') and f.date == f.cut and (a.table.loc['prediction'] == 'moved').any()
 
@@ -220,8 +230,8 @@ def test_a_confidence_from_outcomes_that_were_not_known(monkeypatch):
 
 
 def test_a_weight_rule_normalised_by_the_whole_sample(monkeypatch):
-    plain = line.cap_turnover
-    monkeypatch.setattr(line, 'cap_turnover', lambda w, limit: plain(w, limit) / w.stack().std())
+    plain = sizing.cap_turnover
+    monkeypatch.setattr(sizing, 'cap_turnover', lambda w, limit: plain(w, limit) / w.stack().std())
     r = ran()
     f, a = caught(r, 'weights', frame='ridge')
     assert f.symbol in r.data.bars['Close'] and f.by > 0 and (a.table.loc['signal'] == 'same').all()
@@ -231,35 +241,23 @@ def test_a_weight_rule_normalised_by_the_whole_sample(monkeypatch):
 
 def test_other_code_or_other_bars_are_told_from_look_ahead(honest, monkeypatch):
     cuts = cuts_of(honest)
-    moved = honest.prints.copy()
-    moved.iloc[30, 0] = '0' * 16
-    f = audit_record(replace(honest, prints=moved), cuts).audit
+    x = honest.features.frame.copy()
+    x.iloc[30, 5] = np.nextafter(x.iloc[30, 5], 9)
+    f = audited(replace(honest, features=Features(x)), cuts).audit
     assert (not f.passed and f.causes[0].stage == 'features' and f.causes[0].kind == 'unrepeatable'
-            and f.causes[0].date == moved.index[30] and (f.table.loc['features'] == 'unrepeatable').all())
-    moved = honest.prints.copy()
-    moved.iloc[-20, 1] += 'x'
-    f = audit_record(replace(honest, prints=moved), cuts).audit
-    assert ([c.stage for c in f.causes] == ['edges'] and f.causes[0].date == moved.index[-20]
-            and 'by fingerprint' in str(f.causes[0]))
-    other = audit_record(replace(honest, scores={'ridge': honest.scores['ridge'] + 1e-12}), cuts).audit
+            and f.causes[0].date == x.index[30] and (f.table.loc['features'] == 'unrepeatable').all())
+    e = honest.edges.events
+    msg = e.msg.copy()
+    msg[-3, 0] = np.nextafter(msg[-3, 0], np.float32(9))
+    moved = Edges(Events(e.src, e.dst, e.t, msg, e.symbols, e.fields))
+    f = audited(replace(honest, edges=moved), cuts).audit
+    assert ([c.stage for c in f.causes if c.kind == 'unrepeatable'] == ['edges']
+            and f.causes[0].date == pd.Timestamp(int(e.t[-3])))
+    other = audited(replace(honest, scores={'ridge': honest.scores['ridge'] + 1e-12}), cuts).audit
     assert (not other.passed and [c.kind for c in other.causes] == ['unrepeatable']
             and other.causes[0].stage == 'prediction')
     assert (audit_figures(other)['verdict'] == 'unrepeatable'
             and audit_figures(other)['sentence'].startswith('Nothing can be said of look-ahead: prediction'))
-
-
-def test_a_fingerprint_sees_the_last_bit_of_every_row(honest):
-    x, e = line_features(honest.data.bars, HOW), line_edges(honest.data.bars, HOW)
-    p = prints(x, e)
-    pd.testing.assert_frame_equal(p, honest.prints)
-    msg = e.msg.copy()
-    msg[-3, 0] = np.nextafter(msg[-3, 0], np.float32(9))
-    other = prints(x, make_events(e.src, e.dst, e.t, msg, e.symbols, e.fields))
-    assert (list(p.index[p['edges'] != other['edges']]) == [pd.Timestamp(int(e.t[-3]))]
-            and (p['features'] == other['features']).all())
-    y = x.copy()
-    y.iloc[9, 5] = np.nextafter(y.iloc[9, 5], 9)
-    assert list(np.flatnonzero(p['features'] != prints(y, e)['features'])) == [9]
 
 
 def test_bad_questions(honest):
@@ -269,15 +267,12 @@ def test_bad_questions(honest):
     with pytest.raises(BadParams, match='cuts=-2'): draw_cuts(honest.folds, index, -2)
     with pytest.raises(BadParams, match='no row of a test block'): named_cuts([str(index[-1])], honest.folds, index)
     with pytest.raises(BadData, match='no future to change'): draw_cuts(honest.folds[-1:], honest.folds[-1].test[:1], 3)
-    with pytest.raises(BadParams, match='no parameter n_seeds. It was run from another version'):
-        recipe({k: v for k, v in vars(HOW).items() if k != 'n_seeds'})
-    with pytest.raises(BadParams, match='no parameter style'): sizing({})
     table = walk_forward.fold_table(honest.folds, index, 6).reset_index()
     with pytest.raises(BadData, match='fold 0, train: 55 rows .* the run had 60'): stored_folds(table, index[45:])
 
 
 def test_dates_are_spread_and_half_of_them_are_stamps(honest):
-    index, told = honest.data.bars.index, pd.DatetimeIndex(np.unique(line_edges(honest.data.bars, HOW).t))
+    index, told = honest.data.bars.index, pd.DatetimeIndex(np.unique(honest.edges.events.t))
     for seed in range(20):
         cuts = draw_cuts(honest.folds, index, 4, seed, told)
         assert (cuts == draw_cuts(honest.folds, index, 4, seed, told) == sorted(cuts) and cuts[-1] in told
@@ -290,8 +285,61 @@ def test_dates_are_spread_and_half_of_them_are_stamps(honest):
 def test_a_fit_reads_nothing_after_the_first_day_it_is_used(honest):
     "The same model for every future after that day, and another one for another past"
     bars, fold, kept = honest.data.bars, honest.folds[2], {}
-    made = lambda b: audits.fitted(kept, HOW, 'ridge', 0, fold, line_features(b, HOW), line_edges(b, HOW),
-                                   line_targets(b, HOW))
+    def made(b):
+        data = audits.bundle_at(honest, dict(bars=b))
+        x, e = audits.features_at(honest, dict(bars=b)), build_edges(data, HOW.graph, checked=False).events
+        return audits.fitted(kept, honest.line('ridge'), 0, fold, x, e, audits.targets_at(honest, b))
     first = made(bars)
     assert made(bars.loc[:fold.test[0]]) is first is made(bend(bars, fold.test[0], 'noise')) and len(kept) == 1
     assert made(bend(bars, fold.valid[-1], 'noise')) is not first and len(kept) == 2
+
+
+# ---- what a package brings is audited like ours
+
+OUTSIDE = dict(source='outside_pkg:outside_market')
+
+
+def outside(data=OUTSIDE, tables=(), **sections):
+    e = HOW.with_(data=dict(data, tables=list(tables)), **sections)
+    b = load_bundle(data['source'])
+    for t in tables: b = load_tables(b, [t], True)
+    return e, b
+
+
+def test_a_source_that_gives_another_past_is_named():
+    with Installed():
+        for source, n in (('outside_pkg:outside_market', 0), ('outside_pkg:outside_rewriter', 1)):
+            r = ran(*outside(dict(source=source)))
+            f = source_findings(r, cuts_of(r, 1))
+            assert len(f) == n
+        assert f[0].stage == 'source outside_pkg:outside_rewriter' and f[0].symbol and f[0].by > 0
+        a = audit_record(r, cuts_of(r, 1)).audit
+        assert (not a.passed and a.causes[0].stage == f[0].stage
+                and 'source outside_pkg:outside_rewriter: ' in str(a.causes[0]))
+
+
+def test_a_table_with_hindsight_is_named():
+    with Installed():
+        for table, leaks in (('outside_pkg:outside_news', False), ('outside_pkg:outside_hindsight', True)):
+            r = ran(*outside(tables=[table]))
+            f = source_findings(r, cuts_of(r, 1))
+            assert bool(f) is leaks
+        assert f[0].stage.startswith('table ') and 'outside_hindsight' in f[0].stage
+
+
+@pytest.mark.parametrize('kind,name,stage',
+                         [('feature', 'mentions', None), ('feature', 'peeks_ahead', 'features'),
+                          ('feature', 'mentions_ahead', 'features'), ('model', 'feature_mean', None),
+                          ('model', 'feature_mean_leak', 'prediction'), ('sizer', 'sign_weight', None),
+                          ('sizer', 'sign_weight_leak', 'weights')])
+def test_plugins_of_another_package_are_audited(kind, name, stage):
+    full = f'outside_pkg:{name}'
+    with Installed():
+        if kind == 'feature': given = dict(features=dict(use=['ret_5', 'vol_20', full]))
+        elif kind == 'model': given = dict(models=[dict(name=full)])
+        else: given = dict(portfolio=dict(sizer=full))
+        r = ran(*outside(tables=['outside_pkg:outside_news'], **given))
+        a = audit_record(r, cuts_of(r, 2)).audit
+        assert a.passed is (stage is None), str(a)
+        if stage:
+            assert a.causes[0].stage == stage and name in str(a.causes[0]), str(a.causes[0])

@@ -8,7 +8,8 @@ import pytest
 
 from gnn_quant.core import BadData, BadParams, frame_hash, instants, query_instants, toy_bars
 from gnn_quant.data.bars import returns, symbols as symbols_of
-from gnn_quant.lookahead.audit import FUTURES, WORST, Finding, audit, audit_dates, judge, warmup_drift
+from gnn_quant.lookahead.audit import FUTURES, WORST, Finding, audit, audit_dates, judge_steps
+from gnn_quant.lookahead.warmup import warmup_drift
 from gnn_quant.lookahead.diff import Move, edge_move, moved, same_bits
 from gnn_quant.graph.sampling.answers import sampled
 from gnn_quant.lookahead.replay import Failed, Given, Line, bent, content, other_future, own_copy, rebuild
@@ -423,7 +424,7 @@ def test_the_texts_of_a_result():
             and isinstance(a.findings[0], Finding) and isinstance(a.findings[0], Move))
     assert (a.stages == ('stage',) and a.cuts == (CUT,) and list(a.table) == ['2020-03-11']
             and set(a.table.stack()) <= set(WORST))
-    assert (judge(dict(stage=PX), rebuild(one(lambda b: b['Close']), dict(bars=BARS)), CUT, 'cut')
+    assert (judge_steps(dict(stage=PX), rebuild(one(lambda b: b['Close']), dict(bars=BARS)), CUT, 'cut')
             == (dict(stage='beside'), [Finding('beside', stage='stage', cut=CUT, how='cut')]))
 
 

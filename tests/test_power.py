@@ -10,7 +10,8 @@ from gnn_quant.stats.ic import daily_ic
 from gnn_quant.evidence.power import (PLACEBOS, expected_power, noise_strategies, placebo, planted, planted_scores,
                                       plot_power, shares, simulated_market)
 from gnn_quant.stats.sharpe import deflated_sharpe, moments
-from gnn_quant.evidence.trials import count, trial_returns, verify_trials
+from gnn_quant.evidence.ledger_check import verify_trials
+from gnn_quant.evidence.trials import count, trial_returns
 from gnn_quant.market import Costs
 from gnn_quant.portfolio.sizing import dollar_neutral
 from gnn_quant.runs.engine import run

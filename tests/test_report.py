@@ -25,13 +25,14 @@ from gnn_quant.report import evidence_sections as ev
 from gnn_quant.report.evidence_sections import absurd_banner, evidence_pages, prob, verdict_words
 from gnn_quant.report.evidence_charts import _bars, curves, forest, histogram, strips
 from gnn_quant.report.index import index_page, link
-from gnn_quant.report.leaderboard import ladder_page
+from gnn_quant.report.leaderboard import leaderboard_page
 from gnn_quant.report.links import PUBLISHED, links_page
 from gnn_quant.report.markup import loads, num, text
-from gnn_quant.report.page import (TearSheet, absurd, alarms, compare, ic_frame, ic_gaps, judge, judgement,
-                                   tearsheet, unfilled_words)
+from gnn_quant.report.page import ic_gaps, judgement, tearsheet
+from gnn_quant.report.run_sections import unfilled_words
+from gnn_quant.report.sheet import TearSheet, absurd, alarms, compare, ic_frame, page_verdict
 from gnn_quant.report.quantstats import align, metric_rows, month_returns, qs_parts, quantstats_pages, tail_risk
-from gnn_quant.report.comparison import best_of, verdict
+from gnn_quant.report.comparison import best_of, comparison_sentence
 from gnn_quant.storage.files import plain
 
 EVIL = '" onload="alert(0)" x="><script>alert(1)</script><img src=x onerror=alert(2)>$x_1$&'
@@ -115,7 +116,7 @@ def test_loads_sees_every_way_of_loading(bad): assert loads(f'<main>{bad}</main>
 @pytest.mark.filterwarnings('ignore')
 def test_quantstats_own_page_would_load(sheet, tmp_path):
     from gnn_quant.report.quantstats import qs
-    r = judge(sheet).ret
+    r = page_verdict(sheet).ret
     qs.html(r['TGAT'], r['SP500'], output=str(tmp_path / 'theirs.html'), match_dates=False)
     assert loads((tmp_path / 'theirs.html').read_text()) == ['https://qtpylib.io/favicon.ico']
 
@@ -219,7 +220,7 @@ def test_the_absurd_raises_a_banner(sheet, quick):
     prophet = simulate(ranked(PX.shift(-2) / PX.shift(-1), 1).fillna(0.), BARS, Costs(0., 0.))
     s = replace(sheet, strategies={'TGAT': prophet} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'},
                 scores={'TGAT': make_target(BARS, 5).frame})
-    said = alarms(compare(s, judge(s)), judge(s))
+    said = alarms(compare(s, page_verdict(s)), page_verdict(s))
     assert ([w for w in said if 'TGAT: a Sharpe' in w] and [w for w in said if 'TGAT: a growth' in w]
             and [w for w in said if 'rank IC' in w])
     red = re.findall(r'<p class="banner alarm">(.*?)</p>', tearsheet(s))
@@ -248,18 +249,19 @@ DAYS = pd.to_datetime(['2000-01-03', '2022-12-28'])
       'not comparable, since one of them never moved, with t, so what the graph adds is unknown'),
      (None, 'without an edge-free twin beside it, so what the graph adds is unknown')])
 def test_every_branch_about_the_graph(twin, says):
-    v = verdict('TGAT', .5, twin, [Gap('ridge', .2, .3, .1, .5)], 'us20', *DAYS)
+    v = comparison_sentence('TGAT', .5, twin, [Gap('ridge', .2, .3, .1, .5)], 'us20', *DAYS)
     assert (v == f'On us20, 2000-01-03 to 2022-12-28, after costs, TGAT earned a Sharpe of 0.50: {says}; '
             'ahead of ridge (0.20; difference +0.30, 95 % interval +0.10 to +0.50).')
     assert 'significan' not in v
 
 
 def test_other_branches_of_the_sentence():
-    assert 'lost money, with a Sharpe of −0.30' in verdict('TGAT', -.3, None, [], 'x', *DAYS)
-    assert verdict('TGAT', np.nan, None, [], 'x', *DAYS).endswith('never moved: there is nothing to compare.')
-    assert verdict('TGAT', .5, None, [], 'x', *DAYS, fate='lost everything on 2008-10-10').endswith(
+    assert 'lost money, with a Sharpe of −0.30' in comparison_sentence('TGAT', -.3, None, [], 'x', *DAYS)
+    assert comparison_sentence('TGAT', np.nan, None, [], 'x', *DAYS).endswith(
+        'never moved: there is nothing to compare.')
+    assert comparison_sentence('TGAT', .5, None, [], 'x', *DAYS, fate='lost everything on 2008-10-10').endswith(
         'lost everything on 2008-10-10: there is nothing to compare.')
-    assert verdict('TGAT', .5, None, [], 'x', *DAYS, simulated=True).startswith('On SIMULATED x')
+    assert comparison_sentence('TGAT', .5, None, [], 'x', *DAYS, simulated=True).startswith('On SIMULATED x')
 
 
 def test_an_interval_that_touches_zero_is_level():
@@ -267,7 +269,7 @@ def test_an_interval_that_touches_zero_is_level():
 
 
 def test_the_page_says_what_the_numbers_say(sheet, page):
-    sentence, chance, gaps = judgement(sheet, judge(sheet))
+    sentence, chance, gaps = judgement(sheet, page_verdict(sheet))
     assert text(sentence) in page and text(chance) in page
     assert {g.peer for g in gaps} == {'edge-free twin', 'ridge', 'equal weight', 'SP500'}
     assert ('7 trials have been counted so far, worth 7.0 independent ones' in page and '9c0d' * 16 in page
@@ -297,14 +299,14 @@ def test_a_strategy_that_lost_everything_is_named(sheet):
     w['AAA'] = -1.
     ruin = simulate(w.where(np.arange(len(w))[:, None] * np.ones(6) == 100), crash, Costs())
     assert (ruin.equity <= 0).any()
-    j = judge(replace(sheet, strategies=sheet.strategies | {'ridge': ruin}))
+    j = page_verdict(replace(sheet, strategies=sheet.strategies | {'ridge': ruin}))
     assert j.fate['ridge'].startswith('lost everything on 2020-') and 'ridge' not in j.ret
 
 
 def test_rows_before_the_first_position_are_cut(sheet):
     late = simulate(EQUAL.where(np.repeat(np.asarray(EQUAL.index > EQUAL.index[150])[:, None], 6, axis=1)), BARS,
                     Costs())
-    j = judge(replace(sheet, strategies=sheet.strategies | {'ridge': late}))
+    j = page_verdict(replace(sheet, strategies=sheet.strategies | {'ridge': late}))
     assert j.cut == 152 and (j.ret.index[0] == BARS.index[152]) and (j.ret != 0).any(axis=1).all()
     x = compare(replace(sheet, strategies=sheet.strategies | {'ridge': late}), j)
     assert np.isclose(x.sharpe['ridge'], return_metrics(late.equity.pct_change().iloc[152:])['sharpe'])
@@ -313,7 +315,7 @@ def test_rows_before_the_first_position_are_cut(sheet):
 def test_a_neutral_portfolio_answers_for_itself(sheet, page):
     neutral = simulate((ranked(PX) - 1 / 6).fillna(0.), BARS, Costs())
     s = replace(sheet, strategies={'TGAT': neutral} | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'})
-    j = judge(s)
+    j = page_verdict(s)
     x = compare(s, j)
     assert (abs(x.net_exposure['TGAT']) < .1 and np.isnan(x.lead_break_even_bp['TGAT'])
             and np.isfinite(x.lead_break_even_bp['ridge']))
@@ -351,9 +353,9 @@ def test_the_bootstrap_repeats_and_refuses():
 
 
 def test_the_hurdle_grows_with_trials_and_shrinks_with_history():
-    grown = [best_of(n, 2520) for n in (1, 2, 10, 100, 10_000)]
+    grown = [best_of(n, 2520, 252) for n in (1, 2, 10, 100, 10_000)]
     assert grown[0] == 0 and (np.diff(grown) > 0).all()
-    assert np.isclose(best_of(10, 2520 * 4), best_of(10, 2520) / 2)
+    assert np.isclose(best_of(10, 2520 * 4, 252), best_of(10, 2520, 252) / 2)
 
 
 # --- QuantStats -----------------------------------------------------------------------------------
@@ -396,7 +398,7 @@ def test_tail_risk_is_read_from_the_returns(returns):
     var, es = tail_risk(r)
     assert (r < var).sum() == 45 and np.isclose(es, r.nsmallest(45).mean())
     rows = metric_rows(qs_parts(r, returns['SP500'], 'TGAT', 'SP500')['metrics'], r, returns['SP500'])
-    assert np.isclose(number(rows.loc['VaR 95 % of a day (historical)', 'strategy']), var, atol=5e-5)
+    assert np.isclose(number(rows.loc['VaR 95 % of a session (historical)', 'strategy']), var, atol=5e-5)
 
 
 def test_a_short_history_has_no_quantstats_pages():
@@ -411,11 +413,11 @@ def test_a_benchmark_that_misses_days_is_aligned_and_said(sheet, quick):
     own = PX.mean(axis=1).rename('SP500')
     holes = pd.concat([own.drop(own.index[[100, 101, 300]]),
                        pd.Series([150.], [own.index[50] + pd.Timedelta(hours=12)])]).sort_index().rename('SP500')
-    j = judge(replace(sheet, benchmark=holes))
+    j = page_verdict(replace(sheet, benchmark=holes))
     assert (j.bench.missing, j.bench.extra) == (3, 1)
     assert (j.ret['SP500'].loc[own.index[[100, 101, 300]]] == 0).all(), 'a missing day carries the last level'
-    assert np.isclose((1 + j.ret['SP500']).prod(), (1 + judge(sheet).ret['SP500']).prod()), 'no move is lost'
-    assert j.ret.drop(columns='SP500').equals(judge(sheet).ret.drop(columns='SP500')), (
+    assert np.isclose((1 + j.ret['SP500']).prod(), (1 + page_verdict(sheet).ret['SP500']).prod()), 'no move is lost'
+    assert j.ret.drop(columns='SP500').equals(page_verdict(sheet).ret.drop(columns='SP500')), (
         'strategies do not depend on the benchmark')
     assert ('on 3 of 415 rows it had no level and carries its last one; 1 dates of its own are passed over'
             in words(tearsheet(replace(sheet, benchmark=holes))))
@@ -598,20 +600,20 @@ def ladder_of(n):
 
 def test_a_ladder_says_how_many_intervals_it_shows_and_where_it_is_simulated():
     h = pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))
-    html = ladder_page(ladder_of(20), 'toy', 9, h, pd.DataFrame({'net Sharpe': [.5]}, ['tgat']), simulated=True,
+    html = leaderboard_page(ladder_of(20), 'toy', 9, h, pd.DataFrame({'net Sharpe': [.5]}, ['tgat']), simulated=True,
                        ran=dict(data='toy, content abc', costs='commission 5 bp'))
     said = words(html)
-    assert ('<h1>Ladder on toy</h1>' in html and said.count('20 intervals, not adjusted for their number') == 2
+    assert ('<h1>Leaderboard on toy</h1>' in html and said.count('20 intervals, not adjusted for their number') == 2
             and said.count('They resample days, not seeds.') == 2)
     assert (re.findall(r'<h2>(.*?)</h2>', html)
             == ['What was run', 'Rungs on SIMULATED prices', 'Differences on SIMULATED prices',
                 'After costs on SIMULATED prices'])
     assert ('commission 5 bp.' in said and 'toy, content abc' in said and loads(html) == []
-            and 'SIMULATED' not in ladder_page(ladder_of(2), 'us20', 9, h))
+            and 'SIMULATED' not in leaderboard_page(ladder_of(2), 'us20', 9, h))
 
 
 def test_a_ladder_has_one_sign_for_what_does_not_apply():
-    row = re.search(r'<tr><th>edge_free</th>(.*?)</tr>', ladder_page(
+    row = re.search(r'<tr><th>edge_free</th>(.*?)</tr>', leaderboard_page(
         ladder_of(2), 'x', 1, pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))))[
             1]
     cells = re.findall(r'<td[^>]*>(.*?)</td>', row)
@@ -620,9 +622,9 @@ def test_a_ladder_has_one_sign_for_what_does_not_apply():
 
 def test_later_fills_are_shown_where_given():
     h = pd.DataFrame(dict(rung=['tgat'], fold=0, epoch=[1], train_loss=[0.], valid_ic=[0.]))
-    html = ladder_page(ladder_of(2), 'x', 1, h, later=pd.DataFrame({'rank_ic': [.0123], 't': [1.5]}, ['tgat']))
+    html = leaderboard_page(ladder_of(2), 'x', 1, h, later=pd.DataFrame({'rank_ic': [.0123], 't': [1.5]}, ['tgat']))
     assert ('Filled one row later' in html and '0.0123' in html and '1.50' in html
-            and 'Filled' not in ladder_page(ladder_of(2), 'x', 1, h))
+            and 'Filled' not in leaderboard_page(ladder_of(2), 'x', 1, h))
 
 
 def test_published_links_never_stand_beside_simulated_ones():
@@ -715,7 +717,7 @@ def test_a_part_that_failed_leaves_its_reason(whole, key):
 
 def test_the_page_opens_with_how_far_to_believe_it(whole, quick):
     html = tearsheet(whole)
-    said, earned = text(whole.evidence.figures['verdict']['sentence']), text(judgement(whole, judge(whole))[0])
+    said, earned = text(whole.evidence.figures['verdict']['sentence']), text(judgement(whole, page_verdict(whole))[0])
     assert html.index('<h1>') < html.index(said) < html.index(earned) < html.index('<h2>')
     heads = re.findall(r'<h2>(.*?)</h2>', html)
     assert (heads.index('Evidence: how far to believe it') < heads.index('What ran') and 'Trials' not in heads
@@ -821,7 +823,7 @@ def test_the_absurd_is_answered_by_the_audit(whole, quick, audit, says):
 
 
 def test_a_sober_page_has_no_banner(whole, quick):
-    assert (not absurd(compare(whole, judge(whole))) and 'banner alarm' not in tearsheet(whole)
+    assert (not absurd(compare(whole, page_verdict(whole))) and 'banner alarm' not in tearsheet(whole)
             and absurd_banner([], AUDIT) == '')
 
 

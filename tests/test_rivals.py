@@ -117,7 +117,8 @@ def test_the_neighbourhood_is_what_the_rule_says(rule, seed):
 
 def test_an_event_is_heard_at_its_own_close_and_a_nanosecond_later_it_is_not():
     idx, v = pd.bdate_range('2020-01-01', periods=3), np.ones((3, 2, 1), np.float32)
-    at = lambda t: around(v, make_events([1], [0], np.array([t]), [[1.]], ['A', 'B'], ['w']), query_instants(idx)).degree[
+    one = lambda t: make_events([1], [0], np.array([t]), [[1.]], ['A', 'B'], ['w'])
+    at = lambda t: around(v, one(t), query_instants(idx)).degree[
         :, 0].tolist()
     t = int(instants(idx)[1])
     assert at(t) == [0, 1, 1] and at(t + 1) == [0, 0, 1]
@@ -370,8 +371,8 @@ def test_graph_layers_are_the_formulas(fitted):
     g = torch.Generator().manual_seed(0)
     h, index, tie, kind = (torch.randn(5, 8, generator=g), torch.tensor([[1, 2, 3, 0, 4], [0, 0, 0, 1, 1]]),
                            torch.randn(5, 4, generator=g), torch.tensor([1, 1, 2, 0, 2]))
-    from gnn_quant.models.gnn import Edges
-    edges = Edges(index, tie, kind)
+    from gnn_quant.models.gnn import EdgeArrays
+    edges = EdgeArrays(index, tie, kind)
     gat, rgcn = fitted['gatv2'].net, fitted['rgcn'].net
     with torch.no_grad():
         layer, said = gat.layers[0], gat.hear(gat.layers[0], h, edges)

@@ -1,4 +1,5 @@
 "What happens to a run that is told nonsense, breaks, hangs, dies, or is tampered with"
+import contextlib
 import json
 import os
 import shutil
@@ -414,10 +415,18 @@ def test_an_edited_run_is_not_built_on(chain, tmp_path):
     with pytest.raises(StoreError, match='changed since'): use_run('', 'source', s)
 
 
+def stages(tmp_path, monkeypatch):
+    "A project of stages that are not executed"
+    from gnn_quant.pipeline.daily import DAY
+    above = {n: ''.join(f"{a}_run: str = ''\n" for a in up) for n, up in DAY.items()}
+    own = "experiment: str = ''\noverrides: list[str] = []\n"
+    return quick(tmp_path, monkeypatch, **{n: own + a + 'reused: list[str] = []' for n, a in above.items()})
+
+
 def test_a_day_builds_on_its_own_runs_and_not_on_the_newest(tmp_path, monkeypatch):
-    from gnn_quant.pipeline.daily import STAGES, daily, in_silence
-    s = quick(tmp_path, monkeypatch,
-              **{name: f"{above}_run: str = ''" if above else '' for name, above in zip(STAGES, (None, *STAGES))})
+    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.daily import in_silence, run_day
+    s = stages(tmp_path, monkeypatch)
     def busy(job, folder, *a):
         _pretend(job, folder)
         if job.name != 'signals' or other: return
@@ -425,6 +434,56 @@ def test_a_day_builds_on_its_own_runs_and_not_on_the_newest(tmp_path, monkeypatc
         other.append(run('signals', {}, s, quiet=True))
     other = []
     monkeypatch.setattr(engine, 'execute', busy)
-    runs = {r.name: r for r in daily(s, show=in_silence)}
+    runs = {x.name: x.run for x in run_day(Experiment(), s, in_silence)}
     assert len(list_runs(s, 'signals')) == 2 and latest_run('signals', s).id == other[1].id
     assert runs['backtest'].manifest['upstream']['signals']['id'] == runs['signals'].id != other[1].id
+
+
+def test_what_is_reused_and_what_is_made_again(tmp_path, monkeypatch):
+    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.daily import DAY, in_silence, run_day
+    s, e = stages(tmp_path, monkeypatch), Experiment()
+    def fresh(e, **more): return [x.name for x in run_day(e, s, in_silence, **more) if not x.reused]
+    assert fresh(e) == list(DAY)
+    runs, trials = len(list_runs(s)), trials_so_far(s)
+    assert fresh(e) == [] and len(list_runs(s)) == runs and trials_so_far(s) == trials
+    assert fresh(e.with_(name='another name', training=dict(jobs=1))) == [], 'these change no result'
+    assert fresh(e.set('costs.slippage_bp', 10)) == ['backtest', 'tearsheet'] and trials_so_far(s) > trials
+    assert fresh(e.set('evidence.permutations', 5)) == ['tearsheet']
+    assert fresh(e.set('evidence.audit.dates', 5), until='audit') == ['audit']
+    assert fresh(e.set('models.tgat.width', 64), until='train') == ['train']
+    assert fresh(e.set('graph.static_sectors', True), until='features') == ['features']
+    assert fresh(e, until='features', reuse=False) == ['ingest', 'features']
+
+
+def test_a_run_that_was_changed_is_not_reused_and_it_is_said_why(tmp_path, monkeypatch):
+    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.daily import run_day
+    s, e, lines = stages(tmp_path, monkeypatch), Experiment(), []
+    @contextlib.contextmanager
+    def heard(): yield lambda stage, what, line: lines.append((stage, line))
+    first = run_day(e, s, heard, until='features')
+    path = first[1].run.path / 'features.ipynb'
+    path.write_text(path.read_text() + ' ')
+    again = run_day(e, s, heard, until='features')
+    assert [x.reused for x in again] == [True, False] and again[1].run.id != first[1].run.id
+    assert any(stage == 'features' and first[1].run.id in line and 'is not reused' in line and 'changed' in line
+               for stage, line in lines)
+    (first[0].run.path / 'manifest.json').write_text('{"status": "finished"}')
+    assert [x.reused for x in run_day(e, s, heard, until='features')] == [False, True], 'equal content is found again'
+
+
+def test_two_days_that_make_the_same_entry_at_once_both_finish(tmp_path, monkeypatch):
+    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.daily import in_silence, run_day
+    s, e, second = stages(tmp_path, monkeypatch), Experiment(), []
+    def meanwhile(job, folder, *a):
+        _pretend(job, folder)
+        if job.name != 'train' or second: return
+        second.append('begun')
+        second.extend(run_day(e, s, in_silence, until='train'))
+    monkeypatch.setattr(engine, 'execute', meanwhile)
+    first = run_day(e, s, in_silence, until='train')
+    assert [x.reused for x in first] == [False] * 3 and [x.reused for x in second[1:]] == [True, True, False]
+    assert len(list_runs(s, 'train', 'finished')) == 2 and trials_so_far(s) == 5
+    assert all(x.reused for x in run_day(e, s, in_silence, until='train'))

@@ -15,6 +15,8 @@ from gnn_quant.data.target import Target
 from gnn_quant.storage.journal import read, verify_chain
 from gnn_quant.training.walk_forward import make_folds
 from gnn_quant.pipeline import search as module
+from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.daily import in_silence, run_day
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import get_frame
 from gnn_quant.pipeline.search import Plan, check_untouched, inner_blocks, make_task, read_fixed, read_space, search
@@ -209,9 +211,10 @@ def test_without_optuna_the_extra_is_named(tmp_path, monkeypatch):
 
 def test_the_run_notebook_counts_each_trial_and_not_itself(tmp_path):
     s = place(tmp_path)
-    run('ingest', dict(source='toy'), s, quiet=True)
-    how = dict(model='lightgbm', space=['leaves=3|7|15', 'min_leaf=10..40'], fixed=['trees=10'], trials=3,
-               warmup=60, train_rows=100, valid_rows=30, test_rows=30)
+    e = Experiment(data=dict(source='toy'), features=dict(warmup=60), split=dict(train=100, valid=30, test=30),
+                   models=[dict(name='lightgbm', trees=10)])
+    run_day(e, s, in_silence, until='features')
+    how = dict(model='lightgbm', space=['leaves=3|7|15', 'min_leaf=10..40'], trials=3)
     done = run('search', how, s, quiet=True)
     assert done.manifest['trials'] == {} and trials_so_far(s) == done.metrics['trials_so_far'] == 3
     table = get_frame(done, 'trials.lightgbm')

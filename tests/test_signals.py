@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.data.target import Target, make_target
-from gnn_quant.signals import (FIELDS, TradingSignal, centred_rank, hit_rate, latest, make_signals, right_calls,
+from gnn_quant.signals import (SIGNAL_FIELDS, TradingSignal, centred_rank, hit_rate, latest, make_signals, right_calls,
                                risk_levels, sides, signals_on, sizes)
 
 BARS = toy_bars(n=10, t=140)
@@ -100,7 +100,7 @@ def test_risk_levels_rank_volatility():
 
 def test_one_signal_at_a_time():
     sig = make_signals(random_scores(5), make_target(BARS), BARS)
-    assert list(sig.columns.get_level_values(0).unique()) == list(FIELDS)
+    assert list(sig.columns.get_level_values(0).unique()) == list(SIGNAL_FIELDS)
     day = signals_on(sig, '2020-03-02')
     assert ([d.symbol for d in day]
             == sig['score'].loc['2020-03-02'].dropna().sort_values(ascending=False).index.tolist())

@@ -397,7 +397,7 @@ def test_a_mixture_of_kinds_climbs_and_is_refused_without_slots(monkeypatch):
     task = ladder.LeaderboardTask('toy', x, x, e, y, [Fold(idx[:36], idx[44:50], idx[52:58])])
     rungs = {m: (m, ladder.network_params(m, **SMALL))
              for m in ('tgat', 'rewired', 'edge_free', 'graphmixer', 'tgn', 'gatv2', 'rgcn')}
-    done = ladder.run_ladder(task, rungs, (0,))
+    done = ladder.run_leaderboard(task, rungs, (0,))
     assert all(s[0].loc[idx[52:58]].notna().all(axis=None) for s in done.scores.values())
     monkeypatch.setattr(graphmixer.GraphMixer, 'by_relation', False)
     with pytest.raises(BadParams, match='graphmixer asks for the most recent events of all kinds together'):

@@ -16,7 +16,7 @@ from gnn_quant.stats.pbo import cscv
 from gnn_quant.evidence.trials import count, recorded, trial_returns
 from gnn_quant.market import Costs
 from gnn_quant.portfolio.sizing import dollar_neutral, long_only
-from gnn_quant.backtest.sweep import COLUMNS, parameter_sets, set_name, sweep
+from gnn_quant.backtest.sweep import SWEEP_COLUMNS, parameter_sets, set_name, sweep
 
 BARS = toy_bars(n=5, t=120)
 
@@ -56,11 +56,11 @@ def test_every_figure_is_that_of_the_backtest():
     s = sweep(BARS, momentum, dict(n=[2, 5, 9], top=[1, 3]))
     for (n, top), row in s.table.iterrows():
         led = backtest(momentum(n, top), BARS)
-        assert all(np.isclose(row[k], metrics(led)[k], rtol=1e-9) for k in COLUMNS)
+        assert all(np.isclose(row[k], metrics(led)[k], rtol=1e-9) for k in SWEEP_COLUMNS)
         assert np.allclose(s.returns[(n, top)].dropna(), ledger_returns(led), atol=1e-13)
         assert np.allclose(s.returns[(n, top)].dropna(), ledger_returns(vectorbt_ledger(momentum(n, top), BARS)),
                            atol=1e-13)
-    assert list(s.table.columns) == list(COLUMNS) and s.gap < 1e-12 and s.names[0] == 'n=2 top=1'
+    assert list(s.table.columns) == list(SWEEP_COLUMNS) and s.gap < 1e-12 and s.names[0] == 'n=2 top=1'
 
 
 def test_parts_of_the_memory_change_no_bit_and_one_call_is_made_for_each(monkeypatch):

@@ -15,11 +15,13 @@ from _runs import place, write
 from hypothesis import given, settings as effort, strategies as st
 
 from gnn_quant.storage import journal
+from gnn_quant.storage.files import read_json
 from gnn_quant.core import BadData, BadParams, JournalBroken, toy_bars
 from gnn_quant.evidence import trials
 from gnn_quant.stats.sharpe import moments
-from gnn_quant.evidence.trials import (begin, count, count_trials, end, entries_of, import_trials, recorded,
-                                       returns_folder, trial_returns, trials_of, verify_trials)
+from gnn_quant.evidence.trials import (begin_trial, count, count_trials, end, entries_of, import_trials, recorded,
+                                       returns_folder, trial_returns, trials_of)
+from gnn_quant.evidence.ledger_check import verify_trials
 from gnn_quant.runs import engine
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import Run, list_runs
@@ -49,7 +51,7 @@ def path(tmp_path):
     p = tmp_path / 'reports/trials.jsonl'
     for i in range(3): tried(p, 'a', i, k=i)
     with pytest.raises(ZeroDivisionError), recorded(p, 'b', {}, 'bars'): 1 / 0
-    begin(p, 'c', {}, 'bars')
+    begin_trial(p, 'c', {}, 'bars')
     return p
 
 
@@ -79,15 +81,15 @@ def test_the_same_trial_again_is_counted_once_unless_it_gives_another_answer(pat
     for same, other in ((dict(), dict(key='other code')), (dict(data='bars'), dict(data='more bars')),
                         (dict(params={}), dict(params=dict(x=1)))):
         n = count(path).n
-        begin(path, **dict(name='c', params={}, data='bars') | same)
+        begin_trial(path, **dict(name='c', params={}, data='bars') | same)
         assert count(path).n == n
-        begin(path, **dict(name='c', params={}, data='bars') | other)
+        begin_trial(path, **dict(name='c', params={}, data='bars') | other)
         assert count(path).n == n + 1
 
 
 def test_no_two_different_trials_can_be_given_one_key(tmp_path):
     p = tmp_path / 'trials.jsonl'
-    for k in range(4): begin(p, 'a', dict(k=k), 'bars', key='the same')
+    for k in range(4): begin_trial(p, 'a', dict(k=k), 'bars', key='the same')
     assert count(p).n == 4
 
 
@@ -137,7 +139,7 @@ def test_effective_trials_of_copies_strangers_and_other_rows(tmp_path):
     late = pd.bdate_range('2021-01-01', periods=120, name='date')
     apart = many('apart', pd.concat([noise(0).rename('a'), noise(1, late).rename('b')], axis=1))
     assert count(apart).effective == pytest.approx(2, abs=.1), 'other rows share nothing'
-    for k in range(3): begin(copies, 'unknown', dict(k=k), 'bars')
+    for k in range(3): begin_trial(copies, 'unknown', dict(k=k), 'bars')
     assert (count(copies).effective
             == pytest.approx(count(many('c2', pd.DataFrame({k: noise(0) for k in range(8)}))).effective + 3)), (
         'returns that are not known count whole')
@@ -174,7 +176,7 @@ def test_a_count_of_another_day_can_be_made_again(path, tmp_path):
     days, frames, other = [count(path)], [trial_returns(path)], tmp_path / 'other/trials.jsonl'
     tried(other, 'there', 20)
     for work in (lambda: tried(path, 'd', 7), lambda: import_trials(path, other),
-                 lambda: begin(path, 'e', {}, 'bars'), lambda: tried(path, 'a', 70, k=0)):
+                 lambda: begin_trial(path, 'e', {}, 'bars'), lambda: tried(path, 'a', 70, k=0)):
         work()
         days.append(count(path))
         frames.append(trial_returns(path))
@@ -186,14 +188,14 @@ def test_a_count_of_another_day_can_be_made_again(path, tmp_path):
 
 def test_wrong_use_is_named(path):
     for bad in (dict(name=''), dict(data=''), dict(name=3), dict(data=None)):
-        with pytest.raises(BadParams): begin(path, **dict(name='a', params={}, data='d') | bad)
-    id = begin(path, 'x', {}, 'bars')
+        with pytest.raises(BadParams): begin_trial(path, **dict(name='a', params={}, data='d') | bad)
+    id = begin_trial(path, 'x', {}, 'bars')
     with pytest.raises(BadParams, match='never began'): end(path, id + '0')
     with pytest.raises(BadParams, match='Use one of'): end(path, id, 'great')
     end(path, id, 'failed')
     with pytest.raises(BadParams, match='has ended already .failed'): end(path, id, returns=noise(3))
     assert count(path).failed == 2 and count(path).returns == 3, 'a failure cannot be made good'
-    good, id = path.read_bytes(), begin(path, 'y', {}, 'bars')
+    good, id = path.read_bytes(), begin_trial(path, 'y', {}, 'bars')
     with open(path, 'ab') as f: f.write(f'{{"body":{{"id":"{id}","sta'.encode())
     assert end(path, id).seq == 13 and verify_trials(path) == [], 'half a line of a writer that was killed'
     path.write_bytes(good + f'{{"id":"{id}"\n'.encode())
@@ -262,7 +264,7 @@ def test_returns_that_are_lost_or_changed_are_named_and_gain_nothing(path, how):
 
 
 def test_an_entry_whose_figures_are_not_those_of_its_file(path, monkeypatch):
-    monkeypatch.setattr(trials, '_facts', lambda r: dict(rows=len(r), sd=.01, sharpe=.001))
+    monkeypatch.setattr(trials, 'return_facts', lambda r: dict(rows=len(r), sd=.01, sharpe=.001))
     tried(path, 'modest', 50)
     monkeypatch.undo()
     assert any('another Sharpe ratio of modest' in f for f in verify_trials(path))
@@ -297,7 +299,7 @@ def test_ends_without_a_beginning_and_two_ends(path):
 def test_merging_counts_each_trial_once_in_any_direction_and_order(tmp_path):
     a, b, c = (tmp_path / m / 'trials.jsonl' for m in 'abc')
     tried(a, 'x', 1); tried(a, 'both', 2); tried(b, 'both', 2); tried(b, 'y', 3); tried(c, 'z', 4)
-    begin(b, 'left', {}, 'bars')
+    begin_trial(b, 'left', {}, 'bars')
     assert (import_trials(a, b) == 2 and import_trials(a, b) == 0 and import_trials(a, b.parent) == 0
             and len([e for e in journal.read(a) if e.kind == 'merge']) == 1)
     assert import_trials(b, a) == 1 and import_trials(a, b) == 0 and import_trials(b, a) == 0
@@ -370,7 +372,7 @@ def test_any_history_of_machines_counts_each_key_once(tmp_path_factory, data):
         i = data.draw(st.integers(0, 2))
         if data.draw(st.booleans()):
             k = data.draw(st.integers(0, 5))
-            begin(paths[i], 'x', dict(k=k), 'bars')
+            begin_trial(paths[i], 'x', dict(k=k), 'bars')
             own[i].add(k)
         elif (j := data.draw(st.integers(0, 2))) != i and paths[j].is_file():
             new = len(own[j] - own[i])
@@ -391,21 +393,22 @@ KILLS = textwrap.dedent('''
     from gnn_quant.storage import journal
     from gnn_quant.storage import files as store
     from gnn_quant.evidence import trials
+    from gnn_quant.evidence.ledger_check import verify_trials
     path, kills = Path(sys.argv[1]) / 'trials.jsonl', 0
     r = pd.Series(np.random.default_rng(0).normal(0, .01, 60), pd.bdate_range('2020-01-01', periods=60))
-    trials.begin(path, 'first', {}, 'bars')
+    trials.begin_trial(path, 'first', {}, 'bars')
     for at in range(1, 100):
         n, told = trials.count(path).n, Path(sys.argv[1]) / f'told{at}'
         def work():
             journal.os = store.os = FaultyOS(at, die)
-            id = trials.begin(path, 'x', dict(at=at), 'bars')
+            id = trials.begin_trial(path, 'x', dict(at=at), 'bars')
             journal.os = store.os = __import__('os')
             told.write_text('begun')
             journal.os = store.os = FaultyOS(at - 5, die)
             trials.end(path, id, returns=r + at / 1e5)
         ended = in_child(work)
         c = trials.count(path)
-        assert trials.verify_trials(path) == [], (at, trials.verify_trials(path))
+        assert verify_trials(path) == [], (at, verify_trials(path))
         assert c.n == n + 1 if told.exists() else c.n in (n, n + 1), at
         if ended:
             assert c.returns >= 1
@@ -465,17 +468,19 @@ def test_thousands_of_trials_are_counted_in_seconds(tmp_path):
 
 def put_book(folder, name, equity, start):
     trials.write_frame(equity.to_frame('equity'), folder / f'book.{name}.parquet')
-    trials.write_json(dict(start=start), folder / f'ledger.{name}.json')
+    path = folder / 'ledgers.json'
+    starts = read_json(path)['facts']['start'] if path.is_file() else {}
+    trials.write_json(dict(facts=dict(start=starts | {name: '' if start is None else start.isoformat()})), path)
 
 
 def test_returns_of_a_book_are_those_of_its_ledger(tmp_path):
     from gnn_quant.backtest.engine import backtest, ledger_returns
     from gnn_quant.market import Costs
     from gnn_quant.portfolio.sizing import equal_weight
-    from gnn_quant.pipeline.ledgers import put_ledger
+    from gnn_quant.pipeline.artifacts import Ledgers
     bars = toy_bars(t=80)
     led = backtest(equal_weight(bars).iloc[5:].reindex(bars.index), bars, Costs())
-    put_ledger(tmp_path, 'ridge', led)
+    Ledgers(dict(ridge=led)).save(tmp_path)
     x = left_returns(tmp_path, dict(ridge='k'), 'backtest')
     pd.testing.assert_series_equal(x['ridge'], ledger_returns(led), check_names=False, check_freq=False)
     eq = led.equity.copy()

@@ -17,14 +17,35 @@ from ..market import Costs, Ledger, as_ledger, check_weights, simulate, open_acc
 
 # %% ../../nbs/75_backtest/engine.ipynb #2cc8a6dc
 def backtest(
-    weights: pd.DataFrame, # (T, N) share of equity at each row's close, traded at the next row; NaN = hold
-    bars: pd.DataFrame, # (T, F*N) bars on the same rows and symbols
+    weights: pd.DataFrame,
+    bars: pd.DataFrame,
     costs: Costs = Costs(),
-    cash: float = 1e6, # currency at the first row
-    year: float | None = None, # rows a year, by which the borrowing fee is charged; None = as the index says
+    cash: float = 1e6,
+    year: float | None = None,
 ) -> Ledger:
-    """Ledger of the weights by `market.simulate`;
-    `BadData` where they do not fit the bars or hold no number before the last row"""
+    """Ledger of the weights by `market.simulate`.
+
+    Parameters
+    ----------
+    weights : pd.DataFrame
+        (T, N) share of equity at each row's close, traded at the next row; NaN = hold.
+    bars : pd.DataFrame
+        (T, F*N) bars on the same rows and symbols.
+    costs : Costs, default Costs()
+    cash : float, default 1000000.0
+        Currency at the first row.
+    year : float | None, default None
+        Rows a year, by which the borrowing fee is charged; None = as the index says.
+
+    Returns
+    -------
+    Ledger
+
+    Raises
+    ------
+    BadData
+        Where they do not fit the bars or hold no number before the last row.
+    """
     led = simulate(weights, bars, costs, cash, year)
     if pd.isna(led.start) or led.start == bars.index[-1]:
         raise BadData(f'backtest: {len(weights)} rows of weights, none decided before the last row. '
@@ -209,10 +230,25 @@ def trip_metrics(
 # %% ../../nbs/75_backtest/engine.ipynb #dec7a178
 def metrics(
     ledger: Ledger,
-    benchmark: pd.Series | None = None, # (T,) price level on the rows of the ledger
-    year: float | None = None, # rows a year; None = as the index says
-) -> dict: # name -> number; rates as fractions, costs in currency, NaN where undefined; start and end are timestamps
-    "Every figure of a ledger from its first decision on, by the formulas of `stats.performance` and those above"
+    benchmark: pd.Series | None = None,
+    year: float | None = None,
+) -> dict:
+    """Every figure of a ledger from its first decision on, by the formulas of `stats.performance` and those above.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    benchmark : pd.Series | None, default None
+        (T,) price level on the rows of the ledger.
+    year : float | None, default None
+        Rows a year; None = as the index says.
+
+    Returns
+    -------
+    dict
+        Name -> number; rates as fractions, costs in currency, NaN where undefined; start and end are
+        timestamps.
+    """
     r, year = ledger_returns(ledger), year_of(ledger.book, year)
     eq = ledger.equity.loc[ledger.start:]
     out = dict(start=ledger.start, end=eq.index[-1], rows=len(r)) | return_metrics(r, year)

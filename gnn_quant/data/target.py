@@ -68,12 +68,29 @@ def relative_to_peers(
 
 # %% ../../nbs/10_data/target.ipynb #d8460a64
 def make_target(
-    bars: pd.DataFrame, # (T, F*N) bars
-    horizon: int = 5, # rows held
-    relative: bool | str = True, # True or 'mean', 'rank', False = the raw return
-    delay: int = 1, # rows from decision to fill
-) -> Target: # labels; the last horizon + delay rows are NaN
-    "Forward returns from fill to fill, by default against the date's mean"
+    bars: pd.DataFrame,
+    horizon: int = 5,
+    relative: bool | str = True,
+    delay: int = 1,
+) -> Target:
+    """Forward returns from fill to fill, by default against the date's mean.
+
+    Parameters
+    ----------
+    bars : pd.DataFrame
+        (T, F*N) bars.
+    horizon : int, default 5
+        Rows held.
+    relative : bool | str, default True
+        True or 'mean', 'rank', False = the raw return.
+    delay : int, default 1
+        Rows from decision to fill.
+
+    Returns
+    -------
+    Target
+        Labels; the last horizon + delay rows are NaN.
+    """
     check_bars(bars, 'target', min_known=0)
     y = forward_return(bars, horizon, delay)
     if relative is not False: y = relative_to_peers(y, 'mean' if relative is True else relative)

@@ -15,6 +15,7 @@ from ..core import BadData, BadParams, GnnQuantError
 from ..stats.bootstrap import intervals
 from ..stats.paired import Common, common, paired_differences
 from ..stats.ic import daily_ic, hac_t
+from ..stats.performance import year_of
 from ..stats.pbo import cscv
 from ..backtest.permutation import permutation_test
 from ..stats.quantiles import decay, months, quantile_table
@@ -38,7 +39,8 @@ class Evidence:
     frames: dict # name -> DataFrame
 
     @property
-    def checks(self) -> tuple: return tuple(Check(**c, table=self.frames.get(f"check.{c['id']}")) for c in self.figures.get('checks', ()))
+    def checks(self) -> tuple:
+        return tuple(Check(**c, table=self.frames.get(f"check.{c['id']}")) for c in self.figures.get('checks', ()))
 
     @property
     def verdict(self) -> Verdict: return verdict(self.checks, self.figures.get('name', 'the strategy'))
@@ -63,14 +65,23 @@ class StrategyCase:
     hashes: dict = field(default_factory=dict) # name -> hex digits
     draws: int = 1000 # of each resampling
     seed: int = 0
-    periods: int = 252 # rows a year
+    periods: float | None = None # rows a year; None = as the rows of the bars say
     figures: dict = field(default_factory=dict) # made elsewhere: controls; all of them where a check is given the case
     graph: bool = False # the strategy reads edges: it is held against a market row and a rewired row
-    null: Costs | None = None # of permuted strategies; None = `costs`. With impact, lots or caps the mean concession as slippage: `evaluate.plain_costs`
+    # of permuted strategies; None = `costs`. With impact, lots or caps the mean concession as slippage:
+    # `evaluate.plain_costs`
+    null: Costs | None = None
+    # (label, function, needs) of the checks of other packages; None: every registered one
+    checks: tuple | None = None
+    trades_known: bool = True # False where a book came in as returns alone: nothing is said of its trades
 
     def __post_init__(self):
-        if not isinstance(self.count, Count): raise BadParams(f'evidence: count is {self.count!r:.40}. Pass what evidence.trials.count reads from the ledger: nobody types it.')
-        if not self.weights or list(self.weights) != list(self.ledgers): raise BadData('evidence: weights and ledgers name different strategies. Backtest every weight frame once.')
+        object.__setattr__(self, 'periods', year_of(self.bars, self.periods))
+        if not isinstance(self.count, Count):
+            raise BadParams(f'evidence: count is {self.count!r:.40}. '
+                            'Pass what evidence.trials.count reads from the ledger: nobody types it.')
+        if not self.weights or list(self.weights) != list(self.ledgers):
+            raise BadData('evidence: weights and ledgers name different strategies. Backtest every weight frame once.')
 
     @property
     def main(self) -> str: return next(iter(self.weights))
@@ -81,7 +92,8 @@ class StrategyCase:
 # %% ../../nbs/78_evidence/collect.ipynb #29c82230
 def trial_figures(c: StrategyCase) -> dict:
     "The count of the ledger as figures"
-    return {k: getattr(c.count, k) for k in ('n', 'effective', 'returns', 'failed', 'abandoned', 'head', 'seq', 'sharpe_sd')}
+    return {k: getattr(c.count, k)
+            for k in ('n', 'effective', 'returns', 'failed', 'abandoned', 'head', 'seq', 'sharpe_sd')}
 
 def sharpe_figures(
     c: StrategyCase,
@@ -90,8 +102,9 @@ def sharpe_figures(
     "Sharpe ratio, and what is left of it after the trials"
     m, year = moments(ret), c.periods ** .5
     d = deflated_sharpe(m, c.count.effective, c.count.sharpe_sd)
-    return dict(sharpe=m.sharpe * year, rows=m.n, skew=m.skew, kurtosis=m.kurtosis, psr=d.psr, dsr=d.dsr, hurdle=d.hurdle * year,
-                min_track_record=min_track_record(m), min_track_record_deflated=min_track_record(m, d.hurdle))
+    return dict(sharpe=m.sharpe * year, rows=m.n, year=float(c.periods), skew=m.skew, kurtosis=m.kurtosis,
+                psr=d.psr, dsr=d.dsr, hurdle=d.hurdle * year, min_track_record=min_track_record(m),
+                min_track_record_deflated=min_track_record(m, d.hurdle))
 
 # %% ../../nbs/78_evidence/collect.ipynb #3bfa554f
 def family(
@@ -119,7 +132,8 @@ def selection_figures(c: StrategyCase, ret: pd.DataFrame, fam: pd.DataFrame) -> 
     "Reality check and SPA of the family"
     name, base = against(c, ret)
     s = superior(fam.drop(columns=[name], errors='ignore').sub(base, axis=0), c.draws, seed=c.seed)
-    return dict(reality_check=s.reality_check, lower=s.lower, consistent=s.consistent, upper=s.upper, best=str(s.best), models=fam.shape[1], against=name)
+    return dict(reality_check=s.reality_check, lower=s.lower, consistent=s.consistent, upper=s.upper,
+                best=str(s.best), models=fam.shape[1], against=name)
 
 def overfit_parts(fam: pd.DataFrame) -> tuple[dict, dict]:
     "Probability of backtest overfitting, and the logits behind it"
@@ -132,11 +146,12 @@ def permutation_parts(c: StrategyCase, before) -> tuple[dict, dict]:
     "Permutation tests by dates and by names, from the row `before` the first that counts"
     w, b, out, draws = c.weights[c.main].loc[before:], c.bars.loc[before:], {}, {}
     for kind in ('dates', 'names'):
-        try: p = permutation_test(w, b, c.null or c.costs, kind, c.draws, c.seed)
+        try: p = permutation_test(w, b, c.null or c.costs, kind, c.draws, c.seed, year=c.periods)
         except (BadData, BadParams) as e: out[kind] = dict(why=str(e))
         else:
             year, known = c.periods ** .5, p.draws[np.isfinite(p.draws)]
-            out[kind] = dict(found=float(p.found) * year, p=float(p.p), draws=len(p.draws), mean=float(known.mean()) * year, sd=float(known.std()) * year, memory=int(p.memory))
+            out[kind] = dict(found=float(p.found) * year, p=float(p.p), draws=len(p.draws),
+                             mean=float(known.mean()) * year, sd=float(known.std()) * year, memory=int(p.memory))
             draws[kind] = pd.Series(p.draws * year)
     return out, dict(permutation=pd.DataFrame(draws)) if draws else {}
 
@@ -148,16 +163,19 @@ def ic_of(c: StrategyCase, rows: pd.DatetimeIndex) -> pd.DataFrame:
 
 # %% ../../nbs/78_evidence/collect.ipynb #137c426a
 def paired_frame(c: StrategyCase, ret: pd.DataFrame, ic: pd.DataFrame) -> pd.DataFrame:
-    "One row a peer: its Sharpe ratio and rank IC, and the paired differences of the strategy to it; the only intervals of them"
+    """One row a peer: its Sharpe ratio and rank IC, and the paired differences of the strategy to it;
+    the only intervals of them"""
     first = ret[[c.main, *(n for n in ret if n != c.main)]]
     horizon = c.target.horizon if c.target else 1
     x = paired_differences(first, ic if c.main in ic else None, seed=c.seed, year=c.periods, horizon=horizon)
+    x = x.astype({k: float for k in x if not str(k).endswith('side')})
     return x.fillna({k: '' for k in ('side', 'ic_side') if k in x})
 
 def twin_frame(c: StrategyCase, paired: pd.DataFrame) -> pd.DataFrame:
     "The rows of the twins, by what they lack"
     have = {role: n for role, n in c.twins.items() if n in paired.index}
-    return paired.loc[list(have.values())].rename_axis('twin').reset_index().set_axis(pd.Index(list(have), name='role'), axis=0)
+    return paired.loc[list(have.values())].rename_axis('twin').reset_index().set_axis(
+        pd.Index(list(have), name='role'), axis=0)
 
 # %% ../../nbs/78_evidence/collect.ipynb #f26648c4
 def model_frame(c: StrategyCase, ic: pd.DataFrame) -> pd.DataFrame:
@@ -179,7 +197,8 @@ def conclude(
     frames: dict,
 ) -> Evidence:
     "Evidence with its checks and its verdict"
-    found = run_checks(replace(c, figures=figures, tables=frames), outside_checks())
+    others = outside_checks() if c.checks is None else c.checks
+    found = run_checks(replace(c, figures=figures, tables=frames), others)
     tables = {f'check.{x.id}': x.table for x in found if x.table is not None}
     said = dict(checks=[x.facts for x in found], verdict=verdict(found, c.main).facts)
     return Evidence(figures | said, frames | tables)
@@ -198,31 +217,54 @@ def _part(figures, frames, name, make): # a dict, a (figures, frames) pair, or a
 # %% ../../nbs/78_evidence/collect.ipynb #d927cd2d
 def collect_evidence(
     c: StrategyCase,
-    say: Callable = lambda line: None, # gets a line before each part
+    say: Callable = lambda line: None,
 ) -> Evidence:
-    "All evidence of a case; a part that cannot be computed says why"
+    """All evidence of a case; a part that cannot be computed says why.
+
+    Parameters
+    ----------
+    c : StrategyCase
+    say : Callable, default lambda line: None
+        Gets a line before each part.
+
+    Returns
+    -------
+    Evidence
+    """
     j = common(c.ledgers)
-    f, t = dict(name=c.main, trials=trial_figures(c), audit=c.audit, hashes=c.hashes) | c.figures | dict(graph=c.graph), dict(c.tables)
+    f, t = (dict(name=c.main, trials=trial_figures(c), audit=c.audit, hashes=c.hashes) | c.figures
+            | dict(graph=c.graph), dict(c.tables))
     if c.main in j.fate: return _closed(c, f, t, j)
     ret, own, fam, ic = j.ret, j.ret[c.main], family(c, j.ret), ic_of(c, j.ret.index)
     f['annual_return'] = float((1 + own).prod() ** (c.periods / len(own)) - 1)
     parts = dict(
-        sharpe=lambda: sharpe_figures(c, own), overfit=lambda: overfit_parts(fam), selection=lambda: selection_figures(c, ret, fam),
-        permutation=lambda: permutation_parts(c, j.before), bootstrap=lambda: intervals(own, j.traded[c.main], c.draws, seed=c.seed, year=c.periods, paid=j.trading[c.main]),
-        costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs)['sharpe'] for n, w in c.weights.items() if n in ret}),
-        delays=lambda: delay_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs),
-        regimes=lambda: regime_table(own, c.benchmark, c.periods, c.bars, ic.get(c.main), c.target.horizon if c.target else 1, c.draws, c.seed))
+        sharpe=lambda: sharpe_figures(c, own), overfit=lambda: overfit_parts(fam),
+        selection=lambda: selection_figures(c, ret, fam), permutation=lambda: permutation_parts(c, j.before),
+        bootstrap=lambda: intervals(own, j.traded[c.main] if c.trades_known else None, c.draws, seed=c.seed,
+                                    year=c.periods, paid=j.trading[c.main]),
+        costs=lambda: pd.DataFrame({n: cost_curve(w.loc[j.before:], c.bars.loc[j.before:], c.costs,
+                                                  year=c.periods)['sharpe']
+                                    for n, w in c.weights.items() if n in ret}),
+        delays=lambda: delay_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs,
+                                   year=c.periods),
+        regimes=lambda: regime_table(own, c.benchmark, c.periods, c.bars, ic.get(c.main),
+                                     c.target.horizon if c.target else 1, c.draws, c.seed))
     if c.main in ic:
-        f['ic'] = dict(mean=float(ic[c.main].mean()), t=hac_t(ic[c.main], c.target.horizon), horizon=c.target.horizon, rows=int(ic[c.main].notna().sum()))
+        f['ic'] = dict(mean=float(ic[c.main].mean()), t=hac_t(ic[c.main], c.target.horizon),
+                       horizon=c.target.horizon, rows=int(ic[c.main].notna().sum()))
         s = c.scores[c.main].loc[ret.index[0]:]
-        parts |= dict(models=lambda: model_frame(c, ic), quantiles=lambda: quantile_table(s, c.bars), decay=lambda: decay(s, c.bars), months=lambda: months(ic[c.main]))
-    parts |= dict(survivorship=lambda: survivorship(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs))
-    if 'Volume' in c.bars.columns.get_level_values(0): parts['capacity'] = lambda: capacity_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs)
-    else: f['capacity'] = dict(why='these bars have no Volume')
+        parts |= dict(models=lambda: model_frame(c, ic), quantiles=lambda: quantile_table(s, c.bars),
+                      decay=lambda: decay(s, c.bars), months=lambda: months(ic[c.main]))
+    parts |= dict(survivorship=lambda: survivorship(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:], c.costs,
+                                                 year=c.periods))
+    if 'Volume' in c.bars.columns.get_level_values(0):
+        parts['capacity'] = lambda: capacity_curve(c.weights[c.main].loc[j.before:], c.bars.loc[j.before:],
+                                                             c.costs, year=c.periods)
+    else: f.setdefault('capacity', dict(why='these bars have no Volume'))
     parts['paired'] = lambda: paired_frame(c, ret, ic)
     if c.twins: parts['twins'] = lambda: twin_frame(c, t['paired'])
     for name, make in parts.items():
-        if name in c.tables: continue
+        if name in c.tables or name in c.figures: continue # made elsewhere, or a reason why it cannot be
         say(name)
         _part(f, t, name, make)
     return conclude(c, f, t)

@@ -191,20 +191,42 @@ def _verdict(ic, lo, hi, expected):
 
 # %% ../../nbs/78_evidence/controls.ipynb #255bce32
 def controls(
-    model: str | Callable, # a name of `models.registry`, or a function of a seed that makes a model
-    x: pd.DataFrame, # (T, F x N) features
+    model: str | Callable,
+    x: pd.DataFrame,
     events: Events,
     y: Target,
-    fold: Fold, # rows to learn from, to choose by, and to be judged on
-    seeds: tuple = (0, 1), # of model, noise, shuffle and rewiring
-    planted_ic: float | None = None, # rank IC of the planted signals; None = eight standard errors, from .1 to .8
-    feature: str | None = None, # that carries the planted signals; None = the first
-    neighbors: int = 5, # that a name hears in the edge signal; no more than the model asks
-    level: float = .99, # confidence of the limits; lower ones raise false alarms
-    jobs: int = 1, # trainings at a time, in processes; 0 = one for each processor, two at most
-) -> pd.DataFrame: # rows ROWS; columns rank_ic lo hi expected verdict
-    """A model on its own task and six variants, five of them with a known answer, 4 to 8 trainings a seed;
-    `BadData` below horizon + 10 test rows"""
+    fold: Fold,
+    seeds: tuple = (0, 1),
+    planted_ic: float | None = None,
+    feature: str | None = None,
+    neighbors: int = 5,
+    level: float = .99,
+    jobs: int = 1,
+) -> pd.DataFrame:
+    """A model on its own task and six variants, five of them with a known answer, 4 to 8 trainings a seed.
+
+    Parameters
+    ----------
+    model : a name of `models.registry`, or a function of a seed that makes a model.
+    x : (T, F x N) features.
+    events : Events
+    y : Target
+    fold : rows to learn from, to choose by, and to be judged on.
+    seeds : of model, noise, shuffle and rewiring.
+    planted_ic : rank IC of the planted signals; None = eight standard errors, from .1 to .8.
+    feature : that carries the planted signals; None = the first.
+    neighbors : that a name hears in the edge signal; no more than the model asks.
+    level : confidence of the limits; lower ones raise false alarms.
+    jobs : trainings at a time, in processes; 0 = one for each processor, two at most.
+
+    Returns
+    -------
+    pd.DataFrame, rows ROWS; columns rank_ic lo hi expected verdict.
+
+    Raises
+    ------
+    BadData : below horizon + 10 test rows.
+    """
     if not len(seeds) or not 0 < level < 1:
         raise BadParams(f'controls: {len(seeds)} seeds, level={level}. '
                         'Pass at least one seed, and a level between 0 and 1.')

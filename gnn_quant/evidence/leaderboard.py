@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EDGE_KINDS', 'WIKI_CAVEAT', 'RANKING_FEATURES', 'LeaderboardTask', 'task_events', 'ranking_task', 'published_inputs',
-           'dataset_task', 'network_params', 'Ladder', 'seed_matters', 'run_rung', 'run_ladder', 'rank_average',
-           'seed_average', 'ladder_table', 'cost_table']
+           'dataset_task', 'network_params', 'LeaderboardScores', 'seed_matters', 'run_rung', 'run_leaderboard',
+           'rank_average', 'seed_average', 'leaderboard_table', 'cost_table']
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #fd486f69
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def task_events(
     odd = [k for k in edges
            if k not in EDGE_KINDS or (k in ('peers', 'group') and groups is None) or (k == 'wiki' and wiki is None)]
     if odd or not edges:
-        raise BadParams(f'ladder: edges={tuple(edges)}. Use some of {", ".join(EDGE_KINDS)}; '
+        raise BadParams(f'leaderboard: edges={tuple(edges)}. Use some of {", ".join(EDGE_KINDS)}; '
                         'peers and group need a map of groups, wiki needs pairs.')
     first, static, syms = bars.index[0], asof is None, list(bars['Close'].columns)
     make = dict(corr=lambda: typed(correlation_events(bars, window, top, every), 'corr'),
@@ -82,7 +82,7 @@ def ranking_task(
     "The ranking set as a task with one fold: the published days"
     y, b = Target(rs.next_return, 1, 1), rs.blocks(2)
     if warmup >= len(b['train']):
-        raise BadParams(f"ladder: warmup={warmup}, training has {len(b['train'])} rows. Leave some of them.")
+        raise BadParams(f"leaderboard: warmup={warmup}, training has {len(b['train'])} rows. Leave some of them.")
     names = np.array(rs.symbols, dtype=object)
     wiki = (pd.DataFrame(names[np.unique(rs.relations['wiki'].T, axis=0)], columns=['src', 'dst'])
             if 'wiki' in rs.relations else None)
@@ -119,10 +119,10 @@ def dataset_task(
 ) -> LeaderboardTask:
     "A dataset as a task with purged folds"
     if {'peers', 'group'} & set(edges) and not static_sectors:
-        raise BadParams(f'ladder: edges={tuple(edges)} read the sectors of {d.name}, a map without dates. '
+        raise BadParams(f'leaderboard: edges={tuple(edges)} read the sectors of {d.name}, a map without dates. '
                         'Accept the look-ahead with static_sectors=True, or use corr.')
     if 'wiki' in edges:
-        raise BadParams(f'ladder: wiki edges are those of the published ranking set; {d.name} has none.')
+        raise BadParams(f'leaderboard: wiki edges are those of the published ranking set; {d.name} has none.')
     x, y = make_features(d.bars, None, how).iloc[warmup:], make_target(d.bars, horizon)
     folds = make_folds(x.index, y.span, train_rows, valid_rows, test_rows)
     said = ('The sector map of today is used for all the past: look-ahead.',) if static_sectors else ()
@@ -140,7 +140,7 @@ def network_params(
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #0e91562b
 @dataclass(frozen=True, eq=False)
-class Ladder:
+class LeaderboardScores:
     "What each rung said"
     scores: dict # rung -> list of (T, N) Scores, one a seed
     history: pd.DataFrame # columns rung, seed, fold, epoch, train_loss, valid_ic
@@ -161,7 +161,7 @@ def _check_kinds(events, model, params):
     known, has = model_params(model), {f[3:] for f in events.fields if f.startswith('is_')}
     buries = 'neighbors' in known and 'keep' not in known and not make_model(model, **params).by_relation
     if buries and has & {'group', 'wiki'} and has & {'corr', 'peers'}:
-        raise BadParams(f'ladder: {model} asks for the most recent events of all kinds together, '
+        raise BadParams(f'leaderboard: {model} asks for the most recent events of all kinds together, '
                         'and refreshed edges would bury those told once. '
                         "Give it one sort of edges: group and wiki, or corr and peers; "
                         f"these have {', '.join(sorted(has))}.")
@@ -181,19 +181,19 @@ def run_rung(
     return w.scores, w.history
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #50d18ce6
-def run_ladder(
+def run_leaderboard(
     task: LeaderboardTask,
     rungs: dict, # name of the rung -> (model of the zoo, its parameters)
     seeds: tuple = (0, 1, 2, 3, 4),
     home: str | Path | None = None, # folder for checkpoints; None = keep nothing
     say: Callable = lambda line: None, # told which rung and seed begins
-) -> Ladder:
+) -> LeaderboardScores:
     "Every rung with every seed; `BadParams` on an unknown model before anything is trained"
     for m, p in rungs.values():
         odd = [k for k in p if k not in model_params(m)]
         if odd: raise BadParams(f"{m}: no parameter {odd[0]!r}. Use: {', '.join(model_params(m))}.")
     if len(set(seeds)) < len(seeds) or not len(seeds):
-        raise BadParams(f'ladder: seeds={list(seeds)}. Give at least one, each once.')
+        raise BadParams(f'leaderboard: seeds={list(seeds)}. Give at least one, each once.')
     used = {r: list(seeds if seed_matters(m, p) else seeds[:1]) for r, (m, p) in rungs.items()}
     scores, history = {r: [] for r in rungs}, []
     for r, (m, p) in rungs.items():
@@ -202,7 +202,7 @@ def run_ladder(
             s, h = run_rung(task, m, p, k, Path(home) / r / f'seed{k}' if home is not None else None)
             scores[r].append(s)
             history.append(h.assign(rung=r, seed=k)[['rung', 'seed', 'fold', 'epoch', 'train_loss', 'valid_ic']])
-    return Ladder(scores, pd.concat(history, ignore_index=True), used)
+    return LeaderboardScores(scores, pd.concat(history, ignore_index=True), used)
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #593ae6ad
 def rank_average(
@@ -222,7 +222,7 @@ def seed_average(
     return [sum(s.rank(axis=1, pct=True) for s in scores) / len(scores)]
 
 # %% ../../nbs/78_evidence/leaderboard.ipynb #3e548d19
-def ladder_table(
+def leaderboard_table(
     scores: dict, # rung -> list of Scores
     y: Target,
     of: str = 'rank IC', # figure whose differences are shown
@@ -250,7 +250,7 @@ def cost_table(
 # %% ../../nbs/78_evidence/leaderboard.ipynb #ed6a8a65
 def _earned(scores, bars, costs, every, cash):
     rows = scores.dropna(how='all').index
-    if not len(rows): raise BadData('cost_table: no scores. Run the ladder first.')
+    if not len(rows): raise BadData('cost_table: no scores. Run the leaderboard first.')
     held = bars.loc[rows[0]:]
     w = rebalance_every(dollar_neutral(scores.reindex(held.index)), every)
     net, free = (metrics(backtest(w, held, c, cash)) for c in (costs, Costs(0., 0.)))

@@ -7,7 +7,7 @@ __all__ = ['LEVELS', 'Verdict', 'verdict', 'missing_checks']
 
 # %% ../../nbs/78_evidence/verdict.ipynb #6a990fd5
 from dataclasses import dataclass
-from .checks import REQUIRED, Check
+from .checks import REQUIRED_CHECKS, Check
 
 # %% ../../nbs/78_evidence/verdict.ipynb #2dd16b87
 LEVELS = ('leaks', 'absurd', 'refuted', 'not established', 'established')
@@ -64,7 +64,7 @@ def verdict(
 def missing_checks(checks) -> list[Check]:
     "Required checks that are not in a list, as not run"
     have = {c.id for c in checks}
-    return [Check(i, None, None, None, f"{i.replace('_', ' ')} was not run") for i in REQUIRED if i not in have]
+    return [Check(i, None, None, None, f"{i.replace('_', ' ')} was not run") for i in REQUIRED_CHECKS if i not in have]
 
 # %% ../../nbs/78_evidence/verdict.ipynb #e57f8c88
 def _reasons(checks, *ids): return [c.reason for c in checks if c.id in ids]

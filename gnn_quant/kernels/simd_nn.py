@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from .simd import (CODE, I32, LANES, Lanes, broadcast, instruction, constant, is_flat, shuffled,
+from .simd import (CODE, I32, LANES, Lanes, broadcast, instruction, constant, is_flat_array, shuffled,
                                     place_of, spot_of, load_lanes, store, total)
 
 # %% ../../nbs/04_kernels/simd_nn.ipynb #40d3a386
@@ -39,7 +39,7 @@ def totals(typing, out, o, step, s, t, u, v, S, T, U, V):
             four = shuffled(b, e, e, list(at))
             b.store(four, b.bitcast(spot_of(c, b, sig.args[0], x[0], p), four.type.as_pointer()), align=4)
         return c.get_dummy_value()
-    if is_flat(out): return types.void(out, types.intp, types.intp, *[lanes] * 8), make
+    if is_flat_array(out): return types.void(out, types.intp, types.intp, *[lanes] * 8), make
 
 # %% ../../nbs/04_kernels/simd_nn.ipynb #5f005f89
 SERIES = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1

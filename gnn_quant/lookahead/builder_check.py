@@ -35,7 +35,8 @@ def another_future(
     "The same source up to the cut, and another one after it"
     if isinstance(source, pd.DatetimeIndex): return source[source <= cut] if how == 'cut' else source
     if isinstance(source, (pd.DataFrame, pd.Series)) and isinstance(source.index, pd.DatetimeIndex):
-        return bend(source if isinstance(source, pd.DataFrame) else source.to_frame(), cut, how, seed).pipe(lambda x: x if isinstance(source, pd.DataFrame) else x.iloc[:, 0])
+        return bend(source if isinstance(source, pd.DataFrame) else source.to_frame(), cut, how, seed).pipe(
+            lambda x: x if isinstance(source, pd.DataFrame) else x.iloc[:, 0])
     if hasattr(source, 'bend'): return source.bend(cut, how, seed)
     if not isinstance(source, Timed): return source
     later, rng, table = source.later(cut), np.random.default_rng(seed), source.table
@@ -56,7 +57,8 @@ def _in_words(a, b, r, move):
         k, old = int(np.argmax(move)), a.msg[int(r['at_x'])]
         return f'{edge}: its {a.fields[k]} moves by {move[k]:.3g}, from {old[k]:.3g}'
     e, at, what = (a, 'at_x', 'is gone, its') if r['_merge'] == 'left_only' else (b, 'at_y', 'is new, its')
-    return f'{edge} {what} {e.fields[0]} {"was" if e is a else "is"} {e.msg[int(r[at]), 0]:.3g}' if e.fields else f'{edge} {what[:-5]}'
+    return (f'{edge} {what} {e.fields[0]} {"was" if e is a else "is"} {e.msg[int(r[at]), 0]:.3g}' if e.fields
+            else f'{edge} {what[:-5]}')
 
 # %% ../../nbs/14_lookahead/builder_check.ipynb #b78ade6b
 def difference(
@@ -64,7 +66,8 @@ def difference(
     b: Events, # with another one
 ) -> str: # '' when nothing moved; else the earliest difference in words, and how many there are
     "Where two graphs that should be the same part"
-    if a.symbols != b.symbols or a.fields != b.fields: return f"the graph has other symbols or fields ({', '.join(b.fields)} for {', '.join(a.fields)})"
+    if a.symbols != b.symbols or a.fields != b.fields:
+        return f"the graph has other symbols or fields ({', '.join(b.fields)} for {', '.join(a.fields)})"
     if all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ('src', 'dst', 't', 'msg')): return ''
     m = _rows(a).merge(_rows(b), 'outer', ['t', 'src', 'dst', 'nth'], indicator=True, sort=True)
     both = (m['_merge'] == 'both').to_numpy()
@@ -96,13 +99,37 @@ def _name(build): return getattr(build, '__name__', type(build).__name__)
 
 # %% ../../nbs/14_lookahead/builder_check.ipynb #a0f80d87
 def vouched(
-    build: Callable, # (*sources) -> Events
-    *sources, # frames, `Timed` tables, a DatetimeIndex, or things without time, in the order of the builder's arguments
-    cuts=3, # how many stamps to cut at, 0 = every one; or a list of row labels
-    who: str = '', # name for the error; '' = that of the function
+    build: Callable,
+    *sources,
+    cuts=3,
+    who: str = '',
     seed: int = 0,
-) -> Events: # what the builder made of the true sources
-    "The events of a builder that does not peek; `LookAhead` names the builder, the edge, its stamp and what moved"
+) -> Events:
+    """The events of a builder that does not peek.
+
+    Parameters
+    ----------
+    build : Callable
+        (*sources) -> Events.
+    *sources
+        Frames, `Timed` tables, a DatetimeIndex, or things without time, in the order of the builder's
+        arguments.
+    cuts, default 3
+        How many stamps to cut at, 0 = every one; or a list of row labels.
+    who : str, default ''
+        Name for the error; '' = that of the function.
+    seed : int, default 0
+
+    Returns
+    -------
+    Events
+        What the builder made of the true sources.
+
+    Raises
+    ------
+    LookAhead
+        Names the builder, the edge, its stamp and what moved.
+    """
     e, who = build(*[s.table if isinstance(s, Timed) else s for s in sources]), who or _name(build)
     if not isinstance(e, Events): raise BadData(f'{who}: returned {type(e).__name__}. A builder returns Events.')
     if not len(e): raise BadParams(f'{who}: no events to check. Give it sources from which it builds some.')
@@ -111,7 +138,10 @@ def vouched(
             try: other = build(*[another_future(s, cut, how, seed) for s in sources]).until(cut)
             except GnnQuantError as err:
                 if not len(e.until(cut)): continue
-                raise LookAhead(f"{who}: has {len(e.until(cut))} events by {cut:%Y-%m-%d}, and cannot be built from what was known then ({err})") from err
+                raise LookAhead(f"{who}: has {len(e.until(cut))} events by {cut:%Y-%m-%d}, "
+                                f"and cannot be built from what was known then ({err})") from err
             moved = difference(e.until(cut), other)
-            if moved: raise LookAhead(f'{who}: {moved}, when what became known after {cut:%Y-%m-%d} is {words}. Use nothing later than the stamp, or stamp later.')
+            if moved:
+                raise LookAhead(f'{who}: {moved}, when what became known after {cut:%Y-%m-%d} is {words}. '
+                                'Use nothing later than the stamp, or stamp later.')
     return e

@@ -15,7 +15,9 @@ from ..data.events import Events
 @dataclass(frozen=True)
 class Move:
     "The earliest difference between two outcomes, and how many there are"
-    kind: str = 'moved' # 'moved'; 'gone' or 'new': a row, column, edge or part that is in one of them only; 'order': the same cells elsewhere
+    # 'moved'; 'gone' or 'new': a row, column, edge or part that is in one of them only; 'order': the same cells
+    # elsewhere
+    kind: str = 'moved'
     frame: str = '' # part and field that it is in; '' where the outcome is one table without fields
     symbol: str = '' # of the cell, or the end of an edge that is informed
     date: pd.Timestamp | None = None # row of the cell, stamp of the edge
@@ -25,7 +27,8 @@ class Move:
     edge: tuple | None = None # (src, dst) names, where an edge moved
     count: int = 1 # cells, edges or parts that differ
     most: float = np.nan # largest move of all of them
-    rounding: bool = False # True where nothing moves by more than 8 units in the last place of its column's largest value
+    # True where nothing moves by more than 8 units in the last place of its column's largest value
+    rounding: bool = False
 
     def __str__(self): return _words(self) + (f', and {self.count - 1} more' if self.count > 1 else '')
 
@@ -34,7 +37,8 @@ def _value(v): return f'{v:.6g}' if isinstance(v, (float, np.floating)) else str
 
 def _place(m):
     who = f'{m.edge[0]} -> {m.edge[1]} stamped' if m.edge else f'{m.symbol} on' if m.symbol else 'row'
-    return f"{m.frame + ' of ' if m.frame else ''}{who} {m.date:%Y-%m-%d}" if m.date is not None else f'{m.frame} {m.symbol}'.strip()
+    return (f"{m.frame + ' of ' if m.frame else ''}{who} {m.date:%Y-%m-%d}" if m.date is not None
+            else f'{m.frame} {m.symbol}'.strip())
 
 def _words(m):
     if m.kind == 'gone': return f'{_place(m)} is gone' + (f', it was {_value(m.was)}' if m.was is not None else '')
@@ -52,7 +56,8 @@ def as_frame(
     if isinstance(x.index, pd.MultiIndex):
         time = [i for i, v in enumerate(x.index.levels) if isinstance(v, pd.DatetimeIndex)][:1]
         if not time: return None
-        if x.index.has_duplicates: x = x.set_index(x.groupby(level=list(range(x.index.nlevels))).cumcount().rename('nth'), append=True)
+        if x.index.has_duplicates:
+            x = x.set_index(x.groupby(level=list(range(x.index.nlevels))).cumcount().rename('nth'), append=True)
         x = x.unstack([i for i in range(x.index.nlevels) if i != time[0]])
     return x if isinstance(x.index, pd.DatetimeIndex) else None
 
@@ -66,7 +71,8 @@ def _from_arrays(arrays):
     arrays = [np.asarray(a) for a in arrays]
     if not arrays or arrays[0].dtype.kind != 'M': return {f'array {i}': a for i, a in enumerate(arrays)}
     rows = pd.DatetimeIndex(arrays[0])
-    fits = {f'array {i}' if len(arrays) > 2 else '': pd.DataFrame(a, rows) for i, a in enumerate(arrays) if i and a.ndim in (1, 2) and len(a) == len(rows)}
+    fits = {f'array {i}' if len(arrays) > 2 else '': pd.DataFrame(a, rows) for i, a in enumerate(arrays)
+            if i and a.ndim in (1, 2) and len(a) == len(rows)}
     return fits | {f'array {i}': a for i, a in enumerate(arrays) if i and len(a) != len(rows)}
 
 # %% ../../nbs/14_lookahead/diff.ipynb #ad7e70fc
@@ -74,11 +80,15 @@ def dated(
     out, # an outcome of any kind
     cut=None, # label of the last row that counts; None = all of them
     name: str = '', # of the part
-) -> dict: # name of a part -> frame, Events or array, of what was stamped at or before the cut; empty where nothing has a time
+    # name of a part -> frame, Events or array, of what was stamped at or before the cut; empty where nothing has a
+    # time
+) -> dict:
     "The parts of an outcome that have a time"
     if isinstance(out, (tuple, list)): out = dict(enumerate(out))
-    if isinstance(out, dict): return {k: v for p in out for k, v in dated(out[p], cut, f'{name}.{p}' if name else str(p)).items()}
-    if isinstance(out, (pd.DataFrame, pd.Series)): return {} if (x := as_frame(out)) is None else {name: _rows_until(x, cut)}
+    if isinstance(out, dict):
+        return {k: v for p in out for k, v in dated(out[p], cut, f'{name}.{p}' if name else str(p)).items()}
+    if isinstance(out, (pd.DataFrame, pd.Series)):
+        return {} if (x := as_frame(out)) is None else {name: _rows_until(x, cut)}
     if isinstance(out, Events): return {name: out if cut is None else out.until(cut)}
     if isinstance(out, Target): return {name: resolved(out, out.frame.index[-1] if cut is None else cut)}
     if not hasattr(out, 'known_by'): return {}
@@ -105,16 +115,22 @@ def same_part(
 ) -> bool:
     "Are two parts the same to the last bit, rows and columns in the same order?"
     if type(a) is not type(b): return False
-    if isinstance(a, Events): return a.symbols == b.symbols and a.fields == b.fields and all(same_part(p, q) for p, q in zip(_arrays(a), _arrays(b)))
+    if isinstance(a, Events):
+        return (a.symbols == b.symbols and a.fields == b.fields
+                and all(same_part(p, q) for p, q in zip(_arrays(a), _arrays(b))))
     if isinstance(a, np.ndarray): return a.shape == b.shape and bool(same_bits(a, b).all())
-    return a.shape == b.shape and a.index.equals(b.index) and list(a.columns) == list(b.columns) and bool(same_bits(a.to_numpy(), b.to_numpy()).all())
+    return (a.shape == b.shape and a.index.equals(b.index) and list(a.columns) == list(b.columns)
+            and bool(same_bits(a.to_numpy(), b.to_numpy()).all()))
 
-def same(a: dict, b: dict) -> bool: return a.keys() == b.keys() and all(same_part(a[k], b[k]) for k in a) # of `dated` parts
+# of `dated` parts
+def same(a: dict, b: dict) -> bool: return a.keys() == b.keys() and all(same_part(a[k], b[k]) for k in a)
 
 # %% ../../nbs/14_lookahead/diff.ipynb #0632b830
 def _labels(columns, nth): return pd.Index([(c, k) for c, k in zip(columns, nth)], tupleize_cols=False)
 
-def _nth(v): return pd.Series(np.zeros(len(v))).groupby(np.asarray(pd.factorize(v, use_na_sentinel=False)[0])).cumcount().to_numpy()
+def _nth(v):
+    code = np.asarray(pd.factorize(v, use_na_sentinel=False)[0])
+    return pd.Series(np.zeros(len(v))).groupby(code).cumcount().to_numpy()
 
 def _keys(x):
     columns = pd.Index(list(x.columns), tupleize_cols=False)
@@ -122,7 +138,8 @@ def _keys(x):
 
 def _lay(x, rows, columns, kind):
     own_rows, own_columns = _keys(x)
-    values, there = np.full((len(rows), len(columns)), np.nan, dtype=kind), np.zeros((len(rows), len(columns)), dtype=bool)
+    values, there = (np.full((len(rows), len(columns)), np.nan, dtype=kind),
+                     np.zeros((len(rows), len(columns)), dtype=bool))
     at = np.ix_(rows.get_indexer(own_rows), columns.get_indexer(own_columns))
     values[at], there[at] = x.to_numpy(), True
     return values, there
@@ -137,7 +154,8 @@ def _sizes(x, y, both):
 def _tiny(x, y, gap, ulps):
     "Where a move is at most so many units in the last place of the largest value of its column"
     if not ulps or not np.isfinite(gap).any(): return np.zeros(gap.shape, dtype=bool)
-    large = np.nan_to_num(np.maximum(np.abs(x.astype(float)), np.abs(y.astype(float))), nan=0., posinf=0.).max(axis=0, initial=0.)
+    large = np.nan_to_num(np.maximum(np.abs(x.astype(float)), np.abs(y.astype(float))), nan=0., posinf=0.).max(
+        axis=0, initial=0.)
     unit = np.spacing(large.astype(np.float32 if x.dtype == np.float32 else float))
     return np.isfinite(gap) & (np.nan_to_num(gap, nan=np.inf) <= ulps * unit)
 
@@ -163,20 +181,25 @@ def frame_move(
     both = in_a & in_b
     gap = _sizes(x, y, both)
     odd = (in_a != in_b) | (both & ~same_bits(x, y) & ~_tiny(x, y, gap, ulps))
-    if not odd.any(): return None if ulps and list(a.columns) == list(b.columns) and a.index.equals(b.index) else Move('order', name, date=rows[0][0] if len(rows) else None)
+    if not odd.any():
+        return (None if ulps and list(a.columns) == list(b.columns) and a.index.equals(b.index)
+                else Move('order', name, date=rows[0][0] if len(rows) else None))
     told = odd & ~(pd.isna(x) & pd.isna(y))
     odd, every = (told if told.any() else odd), odd
     i = int(np.argmax(odd.any(axis=1)))
-    j = int(np.nanargmax(np.where(odd[i], gap[i], np.nan))) if np.isfinite(gap[i][odd[i]]).any() else int(np.argmax(odd[i]))
+    j = (int(np.nanargmax(np.where(odd[i], gap[i], np.nan))) if np.isfinite(gap[i][odd[i]]).any()
+         else int(np.argmax(odd[i])))
     field, symbol = _name(name, columns[j][0])
     kind = 'moved' if both[i, j] else 'gone' if in_a[i, j] else 'new'
     if kind != 'moved' and (rows[i] not in ra or rows[i] not in rb): field, symbol = name, ''
     value = lambda v, there: v[i, j] if there[i, j] and symbol else None
-    return Move(kind, field, symbol, pd.Timestamp(rows[i][0]), value(x, in_a), value(y, in_b), float(gap[i, j]), None, int(every.sum()), _largest(gap[every]), bool(_tiny(x, y, gap, 8)[every].all()))
+    return Move(kind, field, symbol, pd.Timestamp(rows[i][0]), value(x, in_a), value(y, in_b), float(gap[i, j]),
+                None, int(every.sum()), _largest(gap[every]), bool(_tiny(x, y, gap, 8)[every].all()))
 
 # %% ../../nbs/14_lookahead/diff.ipynb #d91bb301
 def _edge_rows(e):
-    f = pd.DataFrame({'t': e.t, 'src': np.array(e.symbols, dtype=object)[e.src], 'dst': np.array(e.symbols, dtype=object)[e.dst], 'at': np.arange(len(e))})
+    f = pd.DataFrame({'t': e.t, 'src': np.array(e.symbols, dtype=object)[e.src],
+                      'dst': np.array(e.symbols, dtype=object)[e.dst], 'at': np.arange(len(e))})
     return f.assign(nth=f.groupby(['t', 'src', 'dst']).cumcount())
 
 def _messages(e, at, fields):
@@ -203,14 +226,16 @@ def edge_move(
     when = lambda i: pd.Timestamp(int(m['t'].iloc[i]))
     if not len(odd):
         if a.symbols == b.symbols and (ulps or len(a) == len(b) == 0): return None
-        return Move('order', f'{name}.symbols' if name else 'symbols') if a.symbols != b.symbols else Move('order', name, date=when(0))
+        return (Move('order', f'{name}.symbols' if name else 'symbols') if a.symbols != b.symbols
+                else Move('order', name, date=when(0)))
     first = odd[m['t'].to_numpy()[odd] == m['t'].iloc[odd[0]]]
     i = first[np.argmax(np.nan_to_num(gap[first].max(axis=1, initial=0), nan=-1.))]
     k = int(np.argmax(np.nan_to_num(gap[i], nan=-1.))) if len(fields) else 0
     value = lambda v, there: float(v[i, k]) if len(fields) and there[i] >= 0 else None
     kind, edge = 'moved' if both[i] else 'gone' if at[i] >= 0 else 'new', (m['src'].iloc[i], m['dst'].iloc[i])
-    return Move(kind, '.'.join(s for s in (name, fields[k] if len(fields) else '') if s), edge[1], when(i), value(x, at), value(y, bt),
-                float(gap[i, k]) if len(fields) else np.nan, edge, len(odd), _largest(gap[odd]))
+    return Move(kind, '.'.join(s for s in (name, fields[k] if len(fields) else '') if s), edge[1], when(i),
+                value(x, at), value(y, bt), float(gap[i, k]) if len(fields) else np.nan, edge, len(odd),
+                _largest(gap[odd]))
 
 # %% ../../nbs/14_lookahead/diff.ipynb #9b976a60
 def part_move(
@@ -223,10 +248,12 @@ def part_move(
     if same_part(a, b): return None
     if isinstance(a, Events) and isinstance(b, Events): return edge_move(a, b, name, ulps)
     if isinstance(a, pd.DataFrame) and isinstance(b, pd.DataFrame): return frame_move(a, b, name, ulps)
-    if type(a) is not type(b) or np.shape(a) != np.shape(b): return Move('moved', name, was=f'{type(a).__name__} {np.shape(a)}', now=f'{type(b).__name__} {np.shape(b)}')
+    if type(a) is not type(b) or np.shape(a) != np.shape(b):
+        return Move('moved', name, was=f'{type(a).__name__} {np.shape(a)}', now=f'{type(b).__name__} {np.shape(b)}')
     odd = np.argwhere(~same_bits(a, b))
     was, now, gap = a[tuple(odd[0])], b[tuple(odd[0])], _sizes(a, b, np.ones(a.shape, dtype=bool))
-    return Move('moved', f'{name}{odd[0].tolist()}', was=was, now=now, by=float(gap[tuple(odd[0])]), count=len(odd), most=_largest(gap))
+    return Move('moved', f'{name}{odd[0].tolist()}', was=was, now=now, by=float(gap[tuple(odd[0])]), count=len(odd),
+                most=_largest(gap))
 
 # %% ../../nbs/14_lookahead/diff.ipynb #931dc472
 def moved(

@@ -73,10 +73,23 @@ def model_params(
 
 # %% ../../nbs/44_models/registry.ipynb #e72752b0
 def make_model(
-    name: str, # one of `MODELS`
-    **params, # of that model
+    name: str,
+    **params,
 ):
-    "A model behind the contract; `BadParams` on a name or parameter that does not exist"
+    """A model behind the contract.
+
+    Parameters
+    ----------
+    name : str
+        One of `MODELS`.
+    **params
+        Of that model.
+
+    Raises
+    ------
+    BadParams
+        On a name or parameter that does not exist.
+    """
     if ':' in str(name) or name not in MODELS and _brought(name):
         p = find('model', name)
         return p.make(**options_of(p, params))

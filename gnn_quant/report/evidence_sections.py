@@ -12,7 +12,8 @@ __all__ = ['headline', 'why_not', 'missing', 'prob', 'frame_of', 'verdict_words'
 import numpy as np, pandas as pd
 from ..evidence.collect import Evidence
 from .evidence_charts import attention_dots, curves, forest, histogram, quantile_bars, standing, strips
-from .markup import banner, checks, facts, figure, heat_table, items, note, num, section, table, text, words_table
+from .markup import (banner, checks, facts, figure, heat_table, items, note, num, html_section,
+                                     html_table, text, words_table)
 from .comparison import _says
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #c9f63fda
@@ -23,7 +24,8 @@ def why_not(
     "Why something is missing, in words"
     found = [e.figures.get(n) for n in names]
     if isinstance(found[0], dict) and found[0] and 'why' not in found[0]: return ''
-    return next((str(f['why']) for f in found if isinstance(f, dict) and f.get('why')), 'nobody asked for it, or the run kept nothing of it')
+    return next((str(f['why']) for f in found if isinstance(f, dict) and f.get('why')),
+                'it was not asked for, or the run kept nothing of it')
 
 def missing(why: str) -> str: return f'<p class=missing><b>Not run:</b> {text(why.rstrip("."))}.</p>'
 
@@ -40,13 +42,16 @@ def verdict_words(
 ) -> str: # an element
     "The verdict as the page shows it"
     v = e.figures.get('verdict') or dict(level='not established', sentence='No verdict was reached.')
-    return f'<p class="verdict {text("open" if v["level"] == "not established" else v["level"])}">{text(v["sentence"])}</p>'
+    level = 'open' if v['level'] == 'not established' else v['level']
+    return f'<p class="verdict {text(level)}">{text(v["sentence"])}</p>'
 
 def verdict_part(e: Evidence, name: str) -> str:
     "The verdict with its reasons"
     v = e.figures.get('verdict') or {}
-    said = note(f'Each test of {name} was set before its result was known: the thresholds stand in evidence.checks. What was not run counts against a claim.')
-    return section('Evidence: how far to believe it', verdict_words(e), checks(v.get('reasons', [])), said, at='evidence')
+    said = note(f'Each test of {name} was set before its result was known: '
+                'the thresholds stand in evidence.checks. What was not run counts against a claim.')
+    return html_section('Evidence: how far to believe it', verdict_words(e), checks(v.get('reasons', [])), said,
+                   at='evidence')
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #a7a8b400
 def audit_words(
@@ -56,19 +61,24 @@ def audit_words(
     if not a or a.get('why'): return f"The look-ahead audit was not run{': ' + str(a['why']).rstrip('.') if a else ''}."
     if a.get('sentence'): return f"Look-ahead audit: {a['sentence']}"
     cuts, n = list(a.get('cuts') or []), len(a.get('findings') or [])
-    at = f"{len(cuts)} date{'s' * (len(cuts) != 1)}" + (f' ({str(cuts[0])[:10]} to {str(cuts[-1])[:10]})' if len(cuts) > 1 else f' ({str(cuts[0])[:10]})' if cuts else '')
+    at = (f"{len(cuts)} date{'s' * (len(cuts) != 1)}"
+          + (f' ({str(cuts[0])[:10]} to {str(cuts[-1])[:10]})' if len(cuts) > 1 else f' ({str(cuts[0])[:10]})'
+             if cuts else ''))
     done = f"The look-ahead audit rebuilt {', '.join(a.get('stages') or ['the line'])} from data that ended at {at}"
     if a.get('passed'): return f'{done}, and everything before was the same, bit for bit.'
     return f"{done}: {n} thing{'s' * (n != 1)} moved. {str(a['findings'][0]).rstrip('.') if n else 'See its table'}."
 
 def absurd_banner(
     lines: list[str], # what is absurd, one line each; empty = no banner
-    a: dict | None, # the audit of the strategy under judgement; `again` in it = it was run a second time because of this
+    # the audit of the strategy under judgement; `again` in it = it was run a second time because of this
+    a: dict | None,
 ) -> str:
     "A red banner, and what the audit answers"
     if not lines: return ''
-    answer = ('That is an answer about time only: a survivor list, a back-adjusted price or a free short does not move when the future is cut off.' if a and a.get('passed') else
-              'Until it is, presume a leak.' if not a or a.get('why') else 'That is the explanation until another is shown.')
+    answer = ('That is an answer about time only: '
+              'a survivor list, a back-adjusted price or a free short does not move when the future is cut off.'
+              if a and a.get('passed') else 'Until it is, presume a leak.' if not a or a.get('why')
+              else 'That is the explanation until another is shown.')
     again = 'Because of this the audit was run again, on more dates. ' if a and a.get('again') else ''
     return ''.join(banner(w, 'alarm') for w in [' '.join(lines), f'{again}{audit_words(a)} {answer}'])
 
@@ -76,125 +86,201 @@ def absurd_banner(
 def audit_part(e: Evidence, name: str) -> str:
     "What was rebuilt from cut data, and what moved"
     a, t, w = e.figures.get('audit'), frame_of(e, 'audit'), frame_of(e, 'warmup')
-    if not a or a.get('why'): return section('Evidence: look-ahead audit', missing(why_not(e, 'audit')))
+    if not a or a.get('why'): return html_section('Evidence: look-ahead audit', missing(why_not(e, 'audit')))
     found = [str(f) for f in a.get('findings') or []]
     more = note(f'And {len(found) - 20} more.') if len(found) > 20 else ''
-    drift = '<h3>Warm-up</h3>' + words_table(w) + note('By how much the last rows move when the history begins later: what still moves has not warmed up.') if w is not None else ''
-    return section('Evidence: look-ahead audit', f'<p>{text(audit_words(a))}</p>', '<h3>What moved</h3>' + items(found[:20]) + more if found else '',
-                   table(t.rename_axis('stage') if t.index.name is None else t, tuple(t.columns)) if t is not None else facts(a.get('stages') or {}), note(f"Run {a['run']}.") if a.get('run') else '', drift)
+    drift = '<h3>Warm-up</h3>' + words_table(w) + note('By how much the last rows move when the history begins '
+                                                       'later: what still moves has not warmed '
+                                                       'up.') if w is not None else ''
+    return html_section('Evidence: look-ahead audit', f'<p>{text(audit_words(a))}</p>',
+                   '<h3>What moved</h3>' + items(found[:20]) + more if found else '',
+                   html_table(t.rename_axis('stage') if t.index.name is None else t, tuple(t.columns)) if t is not None
+                   else facts(a.get('stages') or {}), note(f"Run {a['run']}.") if a.get('run') else '', drift)
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #07db1eee
 def _known(*v): return all(x is not None and np.isfinite(x) for x in v)
 
-def _span(rows, ahead=None, periods=252): # ahead: the Sharpe ratio less what it is to be told from
-    if _known(rows): return f'{rows:,.0f} rows, {rows / periods:,.1f} years'
+def _span(rows, ahead=None, year=None): # year: rows a year; ahead: the Sharpe ratio less what it is to be told from
+    if _known(rows): return f'{rows:,.0f} rows' + (f', {rows / year:,.1f} years' if year else '')
     return 'none is long enough' if rows == np.inf or _known(ahead) and ahead <= 0 else '–'
 
 def trial_part(e: Evidence, name: str) -> str:
     "The count of trials and the Sharpe ratio deflated by it"
     t, s, b = e.figures.get('trials') or {}, e.figures.get('sharpe') or {}, frame_of(e, 'bootstrap')
-    tried = facts({'trials counted': f"{t['n']:,}", 'effective trials': num(t.get('effective'), ',.1f'), 'with returns to compare': t.get('returns'), 'failed': t.get('failed'), 'abandoned': t.get('abandoned'),
-                   'entries in the ledger': t.get('seq'), 'ledger head': t.get('head')}) if t.get('n') else missing(why_not(e, 'trials'))
-    if not s or s.get('why'): return section('Evidence: trials and deflated Sharpe', tried, missing(why_not(e, 'sharpe')))
+    tried = facts({'trials counted': f"{t['n']:,}", 'effective trials': num(t.get('effective'), ',.1f'),
+                   'with returns to compare': t.get('returns'), 'failed': t.get('failed'),
+                   'abandoned': t.get('abandoned'), 'entries in the ledger': t.get('seq'),
+                   'ledger head': t.get('head')}) if t.get('n') else missing(why_not(e, 'trials'))
+    if not s or s.get('why'):
+        return html_section('Evidence: trials and deflated Sharpe', tried, missing(why_not(e, 'sharpe')))
     lo, hi = b.loc['sharpe', ['lo', 'hi']].astype(float) if b is not None and 'sharpe' in b.index else (np.nan, np.nan)
-    told = facts({'Sharpe a year': num(s.get('sharpe')), 'rows': f"{s['rows']:,}", 'skewness': num(s.get('skew')), 'kurtosis (3 = normal)': num(s.get('kurtosis')),
-                  'PSR(0)': num(s.get('psr'), '.3f'), 'expected max Sharpe under H0': num(s.get('hurdle')), 'DSR': num(s.get('dsr'), '.3f'),
-                  'min. track record length': _span(s.get('min_track_record'), s.get('sharpe')), 'min. track record length against that maximum': _span(s.get('min_track_record_deflated'), s['sharpe'] - s['hurdle'] if _known(s.get('sharpe'), s.get('hurdle')) else None)})
-    drawn = figure(standing(s['sharpe'], lo, hi, s['hurdle']), 'Dot and bar: what was found, with its 95 % bootstrap interval.') if _known(s.get('sharpe'), s.get('hurdle')) else ''
-    return section('Evidence: trials and deflated Sharpe', drawn, f'<div class=two><div>{tried}</div><div>{told}</div></div>',
-                   note('Bailey & López de Prado 2012, 2014. Trials are counted by the program, the failed and the abandoned among them; those without returns count whole. PSR(0): probability that the true Sharpe ratio is above zero; DSR, the deflated Sharpe ratio: that it is above the expected maximum of so many trials without skill. Minimum track record length: rows of such returns that are needed at 95 %.'))
+    told = facts({'Sharpe a year': num(s.get('sharpe')), 'rows': f"{s['rows']:,}", 'skewness': num(s.get('skew')),
+                  'kurtosis (3 = normal)': num(s.get('kurtosis')), 'PSR(0)': num(s.get('psr'), '.3f'),
+                  'expected max Sharpe under H0': num(s.get('hurdle')), 'DSR': num(s.get('dsr'), '.3f'),
+                  'min. track record length': _span(s.get('min_track_record'), s.get('sharpe'), s.get('year')),
+                  'min. track record length against that maximum': _span(
+                      s.get('min_track_record_deflated'),
+                      s['sharpe'] - s['hurdle'] if _known(s.get('sharpe'), s.get('hurdle')) else None, s.get('year'))})
+    drawn = (figure(standing(s['sharpe'], lo, hi, s['hurdle']),
+                    'Dot and bar: what was found, with its 95 % bootstrap interval.')
+             if _known(s.get('sharpe'), s.get('hurdle')) else '')
+    return html_section(
+        'Evidence: trials and deflated Sharpe', drawn, f'<div class=two><div>{tried}</div><div>{told}</div></div>',
+        note('Bailey & López de Prado 2012, 2014. Trials are counted by the program, the failed and the abandoned '
+             'among them; those without returns count whole. PSR(0): probability that the true Sharpe ratio is '
+             'above zero; DSR, the deflated Sharpe ratio: that it is above the expected maximum of so many trials '
+             'without skill. Minimum track record length: rows of such returns that are needed at 95 %.'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #ad5a8a14
 def selection_part(e: Evidence, name: str) -> str:
     "Reality check, SPA, and the probability of backtest overfitting"
     s, o, logits = e.figures.get('selection') or {}, e.figures.get('overfit') or {}, frame_of(e, 'logits')
-    best = missing(f"reality check and SPA: {why_not(e, 'selection')}") if why_not(e, 'selection') else facts({
-        'family': f"{s['models']:,} trials against {s['against']}", 'best': s.get('best'), "White's reality check, p": prob(s['reality_check']), "Hansen's SPA, p": f"{prob(s['consistent'])} (lower {prob(s['lower'])}, upper {prob(s['upper'])})"})
-    if why_not(e, 'overfit'): return section('Evidence: the best of many', best, missing(f"probability of overfitting: {why_not(e, 'overfit')}"))
-    words = (f"In {o['splits']:,} ways to halve the {o['blocks']} blocks of the history, the best of {o['trials']:,} trials in one half was no better than the middle one in the other half in {num(o['pbo'], '.0%')} of them "
-             f"(probability of backtest overfitting), and lost money there in {num(o.get('loss_probability'), '.0%')}.")
-    drawn = figure(histogram(logits.iloc[:, 0], 0., f"Logits of the rank out of sample; {num(o['pbo'], '.0%')} lie at or below zero", 'logit of the rank in the other half', 'median', 'left', 'ways'),
-                   'Strong: the best of one half at or below the median of the other.') if logits is not None else ''
-    return section('Evidence: the best of many', f'<div class=two><div><p>{text(words)}</p>{facts({"slope of Sharpe outside on inside": num(o.get("slope"))})}{best}</div><div class=small>{drawn}</div></div>',
-                   note('Bailey, Borwein, López de Prado & Zhu 2017; White 2000; Hansen 2005. With a handful of trials the probability of overfitting is coarse.'))
+    best = missing(f"reality check and SPA: {why_not(e, 'selection')}") if why_not(e, 'selection') else facts(
+        {'family': f"{s['models']:,} trial{'s' * (s['models'] != 1)} against {s['against']}", 'best': s.get('best'),
+         "White's reality check, p": prob(s['reality_check']),
+         "Hansen's SPA, p": f"{prob(s['consistent'])} (lower {prob(s['lower'])}, upper {prob(s['upper'])})"})
+    if why_not(e, 'overfit'):
+        return html_section('Evidence: the best of many', best,
+                       missing(f"probability of overfitting: {why_not(e, 'overfit')}"))
+    words = (
+        f"In {o['splits']:,} ways to halve the {o['blocks']} blocks of the history, the best of {o['trials']:,} "
+        f"trials in one half was no better than the middle one in the other half in {num(o['pbo'], '.0%')} of them "
+        f"(probability of backtest overfitting), and lost money there in {num(o.get('loss_probability'), '.0%')}.")
+    drawn = figure(histogram(logits.iloc[:, 0], 0.,
+                             f"Logits of the rank out of sample; {num(o['pbo'], '.0%')} lie at or below zero",
+                             'logit of the rank in the other half', 'median', 'left', 'ways'),
+                   'Strong: the best of one half at or below the median of the '
+                   'other.') if logits is not None else ''
+    slope = facts({'slope of Sharpe outside on inside': num(o.get('slope'))})
+    body = f'<div class=two><div><p>{text(words)}</p>{slope}{best}</div><div class=small>{drawn}</div></div>'
+    return html_section('Evidence: the best of many', body,
+                   note('Bailey, Borwein, López de Prado & Zhu 2017; White 2000; Hansen 2005. '
+                        'With a handful of trials the probability of overfitting is coarse.'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #43000377
-_kinds = dict(dates='Dates: the same weights, shifted against the prices. Does it matter when?', names='Names: the same weights, with names exchanged. Does it matter which?',
+_kinds = dict(dates='Dates: the same weights, shifted against the prices. Does it matter when?',
+              names='Names: the same weights, with names exchanged. Does it matter which?',
               both='Dates and names exchanged at once.')
 
 def permutation_part(e: Evidence, name: str) -> str:
     "Histograms of permuted histories with the found value"
     f, x = e.figures.get('permutation') or {}, frame_of(e, 'permutation')
-    if why_not(e, 'permutation'): return section('Evidence: permutations', missing(why_not(e, 'permutation')))
+    if why_not(e, 'permutation'): return html_section('Evidence: permutations', missing(why_not(e, 'permutation')))
     def one(kind, d):
         if 'why' in d: return f'<div><h3>{text(kind)}</h3>{missing(d["why"])}</div>'
-        said = f"{d['draws']:,} draws: mean {num(d.get('mean'))}, deviation {num(d.get('sd'))}. Found {num(d['found'])}; p = {prob(d['p'])}."
-        drawn = histogram(x[kind], d['found'], f"Sharpe ratios of permuted {kind}: {said}", 'Sharpe ratio after costs') if x is not None and kind in x and _known(d['found']) else ''
+        said = (f"{d['draws']:,} draws: mean {num(d.get('mean'))}, deviation {num(d.get('sd'))}. "
+                f"Found {num(d['found'])}; p = {prob(d['p'])}.")
+        drawn = histogram(x[kind], d['found'], f"Sharpe ratios of permuted {kind}: {said}",
+                          'Sharpe ratio after costs') if x is not None and kind in x and _known(d['found']) else ''
         return f'<div class=small><h3>{text(_kinds.get(kind, kind))}</h3>{figure(drawn, said)}</div>'
-    return section('Evidence: permutations', '<div class=two>' + ''.join(one(k, d) for k, d in f.items() if isinstance(d, dict)) + '</div>',
-                   note('p = (1 + draws at least as good) / (1 + draws), Phipson & Smyth 2010: never zero. Strong: draws at least as good. The permuted strategies pay the same costs and keep their turnover.'))
+    return html_section('Evidence: permutations',
+                   '<div class=two>' + ''.join(one(k, d) for k, d in f.items() if isinstance(d, dict)) + '</div>',
+                   note('p = (1 + draws at least as good) / (1 + draws), Phipson & Smyth 2010: never zero. Strong: '
+                        'draws at least as good. '
+                        'The permuted strategies pay the same costs and keep their turnover.'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #89a9fa5c
-headline = dict(total_return=('total return', ',.0%'), annual_return=('return a year', '.1%'), volatility=('volatility', '.1%'), sharpe=('Sharpe', '.2f'), sortino=('Sortino', '.2f'), calmar=('Calmar', '.2f'),
-                max_drawdown=('worst drawdown', '.1%'), drawdown_rows=('longest drawdown, rows', ',.0f'), hit_rate=('rows that gained', '.1%'), profit_factor=('profit factor', '.2f'),
-                turnover=('turnover a year', '.1f'), break_even_bp=('break-even cost, bp', '.1f'))
+headline = dict(total_return=('total return', ',.0%'), annual_return=('return a year', '.1%'),
+                volatility=('volatility', '.1%'), sharpe=('Sharpe', '.2f'), sortino=('Sortino', '.2f'),
+                calmar=('Calmar', '.2f'), max_drawdown=('worst drawdown', '.1%'),
+                drawdown_rows=('longest drawdown, rows', ',.0f'), hit_rate=('rows that gained', '.1%'),
+                profit_factor=('profit factor', '.2f'), turnover=('turnover a year', '.1f'),
+                break_even_bp=('break-even cost, bp', '.1f'))
 
 def bootstrap_part(e: Evidence, name: str) -> str:
     "Every headline figure with its interval"
     x = frame_of(e, 'bootstrap')
-    if x is None: return section('Evidence: headline figures with intervals', missing(why_not(e, 'bootstrap')))
-    return section('Evidence: headline figures with intervals', figure(strips(x, headline), 'Dot: the figure; bar: where 95 % of the resampled histories put it; line: zero.'),
-                   note('Stationary bootstrap of rows (Politis & Romano 1994). A resampled history has other drawdowns than any real one: the intervals of drawdowns are wide, and rightly so. They allow for chance, not for a market that changes.'))
+    if x is None: return html_section('Evidence: headline figures with intervals', missing(why_not(e, 'bootstrap')))
+    return html_section('Evidence: headline figures with intervals', figure(
+        strips(x, headline), 'Dot: the figure; bar: where 95 % of the resampled histories put it; line: zero.'),
+                   note('Stationary bootstrap of rows (Politis & Romano 1994). A resampled history has other '
+                        'drawdowns than any real one: the intervals of drawdowns are wide, and rightly so. '
+                        'They allow for chance, not for a market that changes.'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #687d87f6
 def curve_part(e: Evidence, name: str) -> str:
     "What costs and later fills leave, and how much money it bears"
     c, d = frame_of(e, 'costs'), frame_of(e, 'delays')
-    cost = '<h3>By cost</h3>' + (figure(curves(c.iloc[:, :6], 'Sharpe ratio after costs by the cost of a trade', 'bp on each traded amount, one way', 'Sharpe a year'), 'The same weights at other costs.' + (f' The first six of {c.shape[1]}.' if c.shape[1] > 6 else '')) if c is not None else missing(why_not(e, 'costs')))
-    late = '<h3>By delay</h3>' + (figure(curves(d[['sharpe']].rename(columns=dict(sharpe=name)), 'Sharpe ratio by the delay of the fill', 'row of the fill', 'Sharpe a year'), 'The same weights, filled later.') + _metric_table(d) if d is not None else missing(why_not(e, 'delays')))
-    return section('Evidence: costs and delays', f'<div class=two><div class=small>{cost}</div><div class=small>{late}</div></div>', _more(e, 'survivorship', 'Names that vanish'), _more(e, 'capacity', 'Size of the account'))
+    cost = '<h3>By cost</h3>' + (figure(curves(c.iloc[:, :6], 'Sharpe ratio after costs by the cost of a trade',
+                                               'bp on each traded amount, one way', 'Sharpe a year'),
+                                        'The same weights at other costs.'
+                                        + (f' The first six of {c.shape[1]}.' if c.shape[1] > 6 else ''))
+                                 if c is not None else missing(why_not(e, 'costs')))
+    late = '<h3>By delay</h3>' + (
+        figure(curves(d[['sharpe']].rename(columns=dict(sharpe=name)), 'Sharpe ratio by the delay of the fill',
+                      'row of the fill', 'Sharpe a year'), 'The same weights, filled later.') + _metric_table(d)
+        if d is not None else missing(why_not(e, 'delays')))
+    return html_section('Evidence: costs and delays',
+                   f'<div class=two><div class=small>{cost}</div><div class=small>{late}</div></div>',
+                   _more(e, 'survivorship', 'Names that vanish'), _more(e, 'capacity', 'Size of the account'))
 
 def _more(e, name, title):
     x = frame_of(e, name)
     if x is None: return f'<h3>{title}</h3>' + missing(why_not(e, name))
-    none = ' No name left this data, so it cannot tell what survivorship is worth: it may hold survivors only.' if name == 'survivorship' and 'vanished' in x and x['vanished'].iloc[0] == 0 else ''
-    return f'<h3>{title}</h3>' + _metric_table(x[x['sharpe'].notna()] if 'sharpe' in x else x) + note(_tells[name] + none)
+    none = (' No name left this data, so it cannot tell what survivorship is worth: it may hold survivors only.'
+            if name == 'survivorship' and 'vanished' in x and x['vanished'].iloc[0] == 0 else '')
+    return (f'<h3>{title}</h3>' + _metric_table(x[x['sharpe'].notna()] if 'sharpe' in x else x)
+            + note(_tells[name] + none))
 
-_tells = dict(survivorship='What the result would be had the names that left the data ended at the return given, had only those that lasted been traded, and had some been lost at random.',
-              capacity='The same weights with impact by the square-root law, for accounts of several sizes at the start.')
+_tells = dict(survivorship='What the result would be had the names that left the data ended at the return given, '
+              'had only those that lasted been traded, and had some been lost at random.',
+              capacity='The same weights with impact by the square-root law, '
+              'for accounts of several sizes at the start.')
 
 def _metric_table(x):
-    cell = lambda k, v: num(v, headline[k][1] if k in headline else ',.4g') if isinstance(v, (int, float, np.number)) else str(v)
+    cell = lambda k, v: num(v, headline[k][1] if k in headline else ',.4g') if isinstance(
+        v, (int, float, np.number)) else str(v)
     keep = [k for k in ('annual_return', 'sharpe', 'max_drawdown', 'turnover', 'break_even_bp', 'vanished') if k in x]
     name = [f'{v:,.0f}' if isinstance(v, (float, np.floating)) else v for v in x.index]
-    return table(pd.DataFrame({headline.get(k, (str(k).replace('_', ' '),))[0]: [cell(k, v) for v in x[k]] for k in keep}, pd.Index(name, name=x.index.name)))
+    return html_table(pd.DataFrame({headline.get(k, (str(k).replace('_', ' '),))[0]: [cell(k, v) for v in x[k]]
+                               for k in keep}, pd.Index(name, name=x.index.name)))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #4cf752a0
 def regime_part(e: Evidence, name: str) -> str:
     "Figures by the weather known before each row"
     x = frame_of(e, 'regimes')
-    if x is None: return section('Evidence: regimes', missing(why_not(e, 'regimes')))
+    if x is None: return html_section('Evidence: regimes', missing(why_not(e, 'regimes')))
     label = x['kind'] + ': ' + x['regime'].astype(str)
-    shown = pd.DataFrame({'rows': x['rows'].map('{:,}'.format), 'share of rows': x['share'].map(lambda v: num(v, '.0%')), 'return a year': x['annual_return'].map(lambda v: num(v, '.1%')), 'volatility': x['volatility'].map(lambda v: num(v, '.1%')),
-                          'Sharpe': x['sharpe'].map(num), '95 % interval': [f'{num(a)} to {num(b)}' if np.isfinite(a) else '–' for a, b in zip(x['lo'], x['hi'])]} |
-                         ({'rank IC': x['rank_ic'].map(lambda v: num(v, '.4f')), 'its t': x['ic_t'].map(num)} if 'rank_ic' in x else {})).set_axis(label, axis=0)
-    drawn = figure(forest({'Sharpe ratio a year, with 95 % interval': x[['sharpe', 'lo', 'hi']].rename(columns=dict(sharpe='value')).set_axis(label, axis=0)}, 'Sharpe ratio by regime'), 'Blue or vermilion: the whole interval on one side of zero.')
-    return section('Evidence: regimes', drawn, table(shown), note('A row belongs to what was known at the close before it: trailing volatility and dispersion in thirds of what had been seen by then, and the benchmark above or below its mean of 200 rows. Rows before that is known are left out.'))
+    shown = pd.DataFrame(
+        {'rows': x['rows'].map('{:,}'.format), 'share of rows': x['share'].map(lambda v: num(v, '.0%')),
+         'return a year': x['annual_return'].map(lambda v: num(v, '.1%')),
+         'volatility': x['volatility'].map(lambda v: num(v, '.1%')), 'Sharpe': x['sharpe'].map(num),
+         '95 % interval': [f'{num(a)} to {num(b)}' if np.isfinite(a) else '–' for a, b in zip(x['lo'], x['hi'])]}
+        | ({'rank IC': x['rank_ic'].map(lambda v: num(v, '.4f')), 'its t': x['ic_t'].map(num)} if 'rank_ic' in x
+           else {})).set_axis(label, axis=0)
+    drawn = figure(forest({'Sharpe ratio a year, with 95 % interval': x[['sharpe', 'lo', 'hi']].rename(
+        columns=dict(sharpe='value')).set_axis(label, axis=0)}, 'Sharpe ratio by regime'),
+                   'Blue or vermilion: the whole interval on one side of zero.')
+    return html_section('Evidence: regimes', drawn, html_table(shown),
+                   note('A row belongs to what was known at the close before it: trailing volatility and '
+                        'dispersion in thirds of what had been seen by then, and the benchmark above or below its '
+                        'mean of 200 rows. Rows before that is known are left out.'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #7317e312
 def twin_part(e: Evidence, name: str) -> str:
     "Paired differences to the twins"
     x = frame_of(e, 'twins')
-    if x is None: return section('Evidence: what the graph is worth', missing(why_not(e, 'twins')))
+    if x is None: return html_section('Evidence: what the graph is worth', missing(why_not(e, 'twins')))
     x = x.set_index('role') if 'role' in x else x
     panel = lambda v, lo, hi: x[[v, lo, hi]].set_axis(['value', 'lo', 'hi'], axis=1)
-    panels = {'Sharpe ratio, less that of the twin': panel('diff', 'lo', 'hi')} | ({'rank IC, less that of the twin': panel('ic_diff', 'ic_lo', 'ic_hi')} if 'ic_diff' in x else {})
-    span = lambda r, v, lo, hi, f: f'{num(r[v], f)}' + (f' ({num(r[lo], f)} to {num(r[hi], f)})' if np.isfinite(r[lo]) else '')
-    rows = {k: {'twin': r.get('twin', k), 'its Sharpe': num(r['sharpe']), 'difference (95 %)': span(r, 'diff', 'lo', 'hi', '+.2f'), f'by Sharpe, {name} is': _says.get(r['side'], r['side'])} |
-            ({'its rank IC': num(r['rank_ic'], '.4f'), 'difference in rank IC (95 %)': span(r, 'ic_diff', 'ic_lo', 'ic_hi', '+.4f'), f'by rank IC, {name} is': _says.get(r['ic_side'], '–')} if 'ic_diff' in x else {}) for k, r in x.iterrows()}
+    panels = ({'Sharpe ratio, less that of the twin': panel('diff', 'lo', 'hi')}
+              | ({'rank IC, less that of the twin': panel('ic_diff', 'ic_lo', 'ic_hi')} if 'ic_diff' in x else {}))
+    span = lambda r, v, lo, hi, f: f'{num(r[v], f)}' + (f' ({num(r[lo], f)} to {num(r[hi], f)})'
+                                                        if np.isfinite(r[lo]) else '')
+    rows = {k: {'twin': r.get('twin', k), 'its Sharpe': num(r['sharpe']),
+                'difference (95 %)': span(r, 'diff', 'lo', 'hi', '+.2f'),
+                f'by Sharpe, {name} is': _says.get(r['side'], r['side'])}
+            | ({'its rank IC': num(r['rank_ic'], '.4f'),
+                'difference in rank IC (95 %)': span(r, 'ic_diff', 'ic_lo', 'ic_hi', '+.4f'),
+                f'by rank IC, {name} is': _says.get(r['ic_side'], '–')} if 'ic_diff' in x else {})
+            for k, r in x.iterrows()}
     t = pd.DataFrame.from_dict(rows, orient='index')
-    return section('Evidence: what the graph is worth', figure(forest(panels, f'Paired differences of {name} and its twins'), 'Right of zero: better than the twin.'), table(t, left=tuple(c for c in t if c == 'twin' or c.endswith(' is'))),
-                   note('The same resampled rows for both (stationary bootstrap). Edge-free: the same network without neighbours. Rewired: as many edges, each name with as many, between other partners. Only a lead over both says that the edges themselves matter.'))
+    return html_section('Evidence: what the graph is worth', figure(
+        forest(panels, f'Paired differences of {name} and its twins'), 'Right of zero: better than the twin.'),
+                   html_table(t, left=tuple(c for c in t if c == 'twin' or c.endswith(' is'))),
+                   note('The same resampled rows for both (stationary bootstrap). Edge-free: the same network '
+                        'without neighbours. Rewired: as many edges, each name with as many, '
+                        'between other partners. Only a lead over both says that the edges themselves matter.'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #a1b3a0ca
 def signal_part(e: Evidence, name: str) -> str:
@@ -202,54 +288,90 @@ def signal_part(e: Evidence, name: str) -> str:
     f, q, d, m, fam = e.figures.get('ic') or {}, *(frame_of(e, k) for k in ('quantiles', 'decay', 'months', 'models'))
     if why_not(e, 'ic'): said = missing(why_not(e, 'ic'))
     else:
-        words = f"Mean rank IC {num(f['mean'], '.4f')}, t = {num(f.get('t'))} (Newey-West, lags {f['horizon']}), over {f['rows']:,} rows; labels of {f['horizon']} row{'s' * (f['horizon'] != 1)} from fill to fill."
+        words = (f"Mean rank IC {num(f['mean'], '.4f')}, t = {num(f.get('t'))} (Newey-West, lags {f['horizon']}), "
+                 f"over {f['rows']:,} rows; "
+                 f"labels of {f['horizon']} row{'s' * (f['horizon'] != 1)} from fill to fill.")
         said = f'<p>{text(words)}</p>'
     bars = [] if q is None else [c for c in q if str(c).isdigit()]
-    by = '<h3>By quantile of the score</h3>' + (figure(quantile_bars(q[bars]), 'Quantile 1 holds the lowest scores. Mean of the dates, less the mean of all names of the date, before costs. A ranking that works rises from left to right.') + _quantile_table(q, bars) if bars else missing(why_not(e, 'quantiles')))
+    by = ('<h3>By quantile of the score</h3>'
+          + (figure(quantile_bars(q[bars]), 'Quantile 1 holds the lowest scores. Mean of the dates, less the mean '
+                    'of all names of the date, before costs. A ranking that works rises from left to right.')
+             + _quantile_table(q, bars) if bars else missing(why_not(e, 'quantiles'))))
     fade = '<h3>By horizon</h3>' + (_decay_table(d) if d is not None else missing(why_not(e, 'decay')))
-    by_month = '<h3>By month</h3>' + (heat_table(m.rename_axis('rank IC'), '.3f', ('all',)) if m is not None else missing(why_not(e, 'months')))
-    family = '<h3>The family of models</h3>' + (_family_table(fam) + note('p: one-sided, of the t. q: share of false discoveries to be expected when this one and all above it are kept (Benjamini & Hochberg 1995).') if fam is not None else missing(why_not(e, 'models')))
-    return section('Evidence: the ranking', said, by, fade, by_month, family)
+    by_month = '<h3>By month</h3>' + (heat_table(m.rename_axis('rank IC'), '.3f', ('all',)) if m is not None
+                                      else missing(why_not(e, 'months')))
+    family = '<h3>The family of models</h3>' + (_family_table(fam) + note(
+        'p: one-sided, of the t. q: share of false discoveries to be expected when this one and all above it are '
+        'kept (Benjamini & Hochberg 1995).') if fam is not None else missing(why_not(e, 'models')))
+    return html_section('Evidence: the ranking', said, by, fade, by_month, family)
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #77dddd41
-def _quantile_table(q, bars): return table(pd.DataFrame({f'held {c} row{"s" * (str(c) != "1")}, %': q[c].map(lambda v: num(v * 100, '+.3f')) for c in bars} | ({'new names a row': q['turnover'].map(lambda v: num(v, '.0%'))} if 'turnover' in q else {}), q.index))
+def _quantile_table(q, bars):
+    return html_table(pd.DataFrame(
+        {f'held {c} row{"s" * (str(c) != "1")}, %': q[c].map(lambda v: num(v * 100, '+.3f')) for c in bars}
+        | ({'new names a row': q['turnover'].map(lambda v: num(v, '.0%'))} if 'turnover' in q else {}), q.index))
 
 def _decay_table(d):
-    form = dict(rank_ic='.4f', ic_t='.2f', icir='.3f', spread='.3%', spread_t='.2f', autocorrelation='.2f', top_turnover='.0%', bottom_turnover='.0%', rows=',.0f')
-    head = dict(rank_ic='rank IC', ic_t='t (HAC)', icir='ICIR', spread='top less bottom', spread_t='t (HAC)\nof that', autocorrelation='rank auto-\ncorrelation', top_turnover='new at\nthe top', bottom_turnover='new at\nthe bottom')
-    return table(pd.DataFrame({head.get(c, c): d[c].map(lambda v, c=c: num(v, form.get(c, '.4g'))) for c in d}, d.index.rename('rows held')))
+    form = dict(rank_ic='.4f', ic_t='.2f', icir='.3f', spread='.3%', spread_t='.2f', autocorrelation='.2f',
+                top_turnover='.0%', bottom_turnover='.0%', rows=',.0f')
+    head = dict(rank_ic='rank IC', ic_t='t (HAC)', icir='ICIR', spread='top less bottom',
+                spread_t='t (HAC)\nof that', autocorrelation='rank auto-\ncorrelation',
+                top_turnover='new at\nthe top', bottom_turnover='new at\nthe bottom')
+    return html_table(pd.DataFrame({head.get(c, c): d[c].map(lambda v, c=c: num(v, form.get(c, '.4g'))) for c in d},
+                              d.index.rename('rows held')))
 
-def _family_table(x): return table(pd.DataFrame({k: x[c].map(lambda v: prob(v) if c in 'pq' else num(v, f)) for c, k, f in (('rank_ic', 'rank IC', '.4f'), ('t', 't (HAC)', '.2f'), ('p', 'p', ''), ('q', 'q', '')) if c in x} | ({'kept at 5 %': ['yes' if v is True or v == 1 else 'no' for v in x['keep']]} if 'keep' in x else {}), x.index))
+def _family_table(x):
+    return html_table(pd.DataFrame({k: x[c].map(lambda v: prob(v) if c in 'pq' else num(v, f)) for c, k, f in (
+        ('rank_ic', 'rank IC', '.4f'), ('t', 't (HAC)', '.2f'), ('p', 'p', ''), ('q', 'q', '')) if c in x} | (
+            {'kept at 5 %': ['yes' if v is True or v == 1 else 'no' for v in x['keep']]} if 'keep' in x else {}),
+                              x.index))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #dbe35c0c
 def attention_part(e: Evidence, name: str) -> str:
     "Top edges and attention by date"
     a = frame_of(e, 'attention')
-    if a is None: return section('Evidence: attention by neighbour', missing(why_not(e, 'attention')))
+    if a is None: return html_section('Evidence: attention by neighbour', missing(why_not(e, 'attention')))
     g = a.groupby(['asker', 'neighbour'] + ['relation'] * ('relation' in a))
-    t = pd.DataFrame({'mean weight': g['weight'].mean(), 'dates': g['date'].nunique()} | ({'age, days': g['age'].mean()} if 'age' in a else {})).sort_values('mean weight', ascending=False, kind='stable').head(12).reset_index()
-    t = t.assign(**{k: t[k].map(lambda v: num(v, f)) for k, f in (('mean weight', '.3f'), ('age, days', '.0f')) if k in t})
-    return section('Evidence: attention by neighbour', figure(attention_dots(a), 'Area: share of the answer. No dot: not asked, or not among the strongest of that date.'), table(t, left=('asker', 'neighbour', 'relation'), index=False),
-                   note('Attention is where the network looked, not why it was right: read it beside the twins above.'))
+    t = pd.DataFrame({'mean weight': g['weight'].mean(), 'dates': g['date'].nunique()}
+                     | ({'age, days': g['age'].mean()} if 'age' in a else {})).sort_values(
+                         'mean weight', ascending=False, kind='stable').head(12).reset_index()
+    t = t.assign(**{k: t[k].map(lambda v: num(v, f)) for k, f in (('mean weight', '.3f'), ('age, days', '.0f'))
+                    if k in t})
+    return html_section(
+        'Evidence: attention by neighbour', figure(attention_dots(a), 'Area: share of the answer. No dot: not '
+                                                   'asked, or not among the strongest of that date.'),
+        html_table(t, left=('asker', 'neighbour', 'relation'), index=False),
+        note('Attention is where the network looked, not why it was right: read it beside the twins above.'))
 
 def control_part(e: Evidence, name: str) -> str:
     "Positive and negative controls"
     x = frame_of(e, 'controls')
-    if x is None: return section('Evidence: controls', missing(why_not(e, 'controls')))
+    if x is None: return html_section('Evidence: controls', missing(why_not(e, 'controls')))
     bad = [str(k) for k, v in x['verdict'].items() if v in ('missed', 'too good', 'found something')]
-    cells = pd.DataFrame({'rank IC': x['rank_ic'].map(lambda v: num(v, '.3f')), 'limits': [f'{num(a, ".3f")} to {num(b, ".3f")}' if np.isfinite(a) else '–' for a, b in zip(x['lo'], x['hi'])], 'expected': x['expected'], 'verdict': x['verdict']}, x.index)
-    said = f"Failed: {', '.join(bad)}. Until this is mended no score of this model is to be believed." if bad else 'All that were asked hold.'
-    return section('Evidence: controls', f'<p>{text(said)}</p>', table(cells, left=('expected', 'verdict')), note('The same model on tasks with known answers: a planted signal must be found, shuffled labels, exchanged names and edges between strangers must give nothing.'))
+    cells = pd.DataFrame({'rank IC': x['rank_ic'].map(lambda v: num(v, '.3f')), 'limits': [
+        f'{num(a, ".3f")} to {num(b, ".3f")}' if np.isfinite(a) else '–' for a, b in zip(x['lo'], x['hi'])],
+                          'expected': x['expected'], 'verdict': x['verdict']}, x.index)
+    said = (f"Failed: {', '.join(bad)}. Until this is mended no score of this model is to be believed." if bad
+            else 'All that were asked hold.')
+    return html_section('Evidence: controls', f'<p>{text(said)}</p>', html_table(cells, left=('expected', 'verdict')),
+                   note('The same model on tasks with known answers: a planted signal must be found, '
+                        'shuffled labels, exchanged names and edges between strangers must give nothing.'))
 
 def risk_part(e: Evidence, name: str) -> str:
     "Backtests of risk forecasts, where the run made any"
     x = frame_of(e, 'risk')
-    return section('Evidence: risk forecasts', missing(why_not(e, 'risk') if 'risk' in e.figures else 'this line makes no risk forecasts, so none could be held against what came') if x is None else words_table(x))
+    return html_section('Evidence: risk forecasts',
+                   missing(why_not(e, 'risk') if 'risk' in e.figures
+                           else 'this line makes no risk forecasts, so none could be held against what came')
+                   if x is None else words_table(x))
 
 def hash_part(e: Evidence, name: str) -> str:
     "What pins all this"
     h = {k: v for k, v in (e.figures.get('hashes') or {}).items() if v}
-    return section('Evidence: hashes', facts(h) + note("Content hashes of what the figures were made from. 'gnnq verify' with this report derives them, and every figure that it can, from the run folder again.") if h else missing('no hash was handed in: nothing here can be checked'))
+    return html_section('Evidence: hashes',
+                   facts(h) + note("Content hashes of what the figures were made from. 'gnnq verify' with this "
+                                   "report derives them, and every figure that it can, from the run folder again.")
+                   if h else missing('no hash was handed in: nothing here can be checked'))
 
 # %% ../../nbs/80_report/evidence_sections.ipynb #97a38f54
 def evidence_pages(
@@ -257,5 +379,9 @@ def evidence_pages(
     name: str, # of the strategy under judgement
 ) -> str: # sections of HTML
     "All evidence, in the order in which a doubter asks"
-    if e is None: return section('Evidence', missing('evidence was not gathered for this page, so no test of luck or of look-ahead stands behind it'), at='evidence')
-    return ''.join(part(e, name) for part in (verdict_part, audit_part, trial_part, selection_part, permutation_part, bootstrap_part, curve_part, regime_part, twin_part, signal_part, attention_part, control_part, risk_part, hash_part))
+    if e is None:
+        return html_section('Evidence', missing('evidence was not gathered for this page, '
+                                           'so no test of luck or of look-ahead stands behind it'), at='evidence')
+    return ''.join(part(e, name) for part in (verdict_part, audit_part, trial_part, selection_part,
+                                              permutation_part, bootstrap_part, curve_part, regime_part, twin_part,
+                                              signal_part, attention_part, control_part, risk_part, hash_part))

@@ -15,7 +15,7 @@ from ..data.events import Events, edges_on, known_sectors, take
 from ..graph.centrality import CENTRALITIES, centralities, graph_changes
 from ..graph.relations import TYPE, relation_types
 from .charts import colours, spread, to_svg
-from .markup import facts, figure, items, loads, note, page, section, table, text
+from .markup import facts, figure, items, loads, note, page, html_section, html_table, text
 
 # %% ../../nbs/80_report/graph_page.ipynb #2918ec6a
 def shown_dates(
@@ -233,10 +233,10 @@ def changes_part(
                 'pairs within one known sector, over those whose sectors are known. '))
     last = changes.groupby('relation', sort=False).tail(3 if several else 6).set_index('date').drop(
         columns=[] if several else 'relation')
-    return section('How it changed', figure(lines_chart(
+    return html_section('How it changed', figure(lines_chart(
         x.dropna(axis=1, how='all'), 'Share of pairs kept from one refresh to the next',
         'share kept' if several else 'share', tuple(map(_line, range(x.shape[1]))) if several else colours), words),
-                   '<h3>The last refreshes</h3>', table(_text(last), left=('relation',)),
+                   '<h3>The last refreshes</h3>', html_table(_text(last), left=('relation',)),
                    note('ties are directed; pairs, new, gone, kept and what follows are not.'))
 
 # %% ../../nbs/80_report/graph_page.ipynb #80a116db
@@ -255,10 +255,10 @@ def centre_part(
         return f'<div data-mid="{text(m)}">{figure(lines_chart(lead, f"{m} of the most central names", m), said)}</div>'
     now = centralities(seen_on(e, dates[-1], lookback, weight), e.symbols).sort_values(
         'pagerank', ascending=False, kind='stable').head(12)
-    return section('Who was in the middle',
+    return html_section('Who was in the middle',
                    f'<p class=tools><label>measure {_choice("mid", data["measures"], "pagerank")}</label></p>',
                    *map(chart, data['measures']), f'<h3>On {dates[-1]:%Y-%m-%d}, the twelve first by PageRank</h3>',
-                   table(_text(now)),
+                   html_table(_text(now)),
                    note('Of undirected pairs; a pair with several relations counts with the strongest.'))
 
 # %% ../../nbs/80_report/graph_page.ipynb #75eeb571
@@ -282,9 +282,9 @@ def graph_page(
     said = tuple(caveats) + _left_out(e, dates, data)
     html = page(title, f'<h1>{text(title)}</h1>', facts((about or {}) | {
         'names': len(e.symbols), 'dates shown': f'{len(dates)}, {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}'}),
-                table(built.apply(lambda c: c.str.replace(', ', ',\n') if 'door' in str(c.name) else c),
+                html_table(built.apply(lambda c: c.str.replace(', ', ',\n') if 'door' in str(c.name) else c),
                       left=tuple(built.columns)) if built is not None else '', items(said) if said else '',
-                section('A date', _picture(data)), changes_part(moved),
+                html_section('A date', _picture(data)), changes_part(moved),
                 centre_part(e, data, dates, lookback, weight),
                 note('A tie says that two names were related in the data of a window. '
                      'It does not say that one moves the other, and a stable picture is no evidence of profit.'),

@@ -10,7 +10,7 @@ import pandas as pd
 from ..core import BadData
 from ..data.events import Events
 from .charts import grown, learning_chart
-from .markup import banner, facts, figure, loads, note, num, page, section, table, text
+from .markup import banner, facts, figure, loads, note, num, page, html_section, html_table, text
 
 # %% ../../nbs/80_report/links.ipynb #4a3cb315
 PUBLISHED = {'EdgeBank': 76.20, 'TGAT': 79.63, 'TGN': 92.34, 'GraphMixer': 93.25, 'CAWN': 95.18, 'DyGFormer': 95.79,
@@ -51,13 +51,13 @@ def links_page(
     html = page('Links', '<h1>Who writes to whom next</h1>',
                 banner('SIMULATED contacts: a pipeline can be tried on them; '
                        'how well a model links people, they cannot tell.', 'warn') if simulated else '',
-                section('What was run', facts(ran)),
-                section(f'Models{on}', table(link_cells(t)),
+                html_section('What was run', facts(ran)),
+                html_section(f'Models{on}', html_table(link_cells(t)),
                         note('Per cent, means over seeds; chance is 50. edge_bank learns nothing: it says yes to '
                              'whoever has met before. AP and AUC: means over batches; '
                              'pooled: all contacts ranked at once; new: with somebody the training never met.')),
                 published_part(simulated, uci),
-                section(f'Learning curves{on}',
+                html_section(f'Learning curves{on}',
                         figure(learning_chart(curves[['model', 'seed', 'epoch', 'loss', 'ap', 'auc']]),
                                'loss: of the training; ap and auc: of the validation. One line a model and seed.'))
                 if curves['epoch'].nunique() > 1 else '')
@@ -71,13 +71,14 @@ def published_part(
 ) -> str:
     "Published figures, where they are about this stream; else why they are not shown"
     if simulated:
-        return section('Published figures',
+        return html_section('Published figures',
                        note('Not shown: they are about the UCI messages, a real stream, '
                             'and nothing made here may stand beside them. Give that file with contacts=.'))
     if not uci:
-        return section('Published figures', note(f'Not shown: they are about the UCI messages ({UCI[0]:,} contacts '
-                                                 f'of {UCI[1]:,} people), and this stream is another one.'))
+        return html_section('Published figures',
+                            note(f'Not shown: they are about the UCI messages ({UCI[0]:,} contacts '
+                                 f'of {UCI[1]:,} people), and this stream is another one.'))
     cells = pd.DataFrame({'AP [published]': {k: num(v) for k, v in PUBLISHED.items()}}).rename_axis('model')
-    return section('Published figures on this stream', table(cells), note(
+    return html_section('Published figures on this stream', html_table(cells), note(
         'PUBLISHED, not made here: means over batches of 200, with 100 epochs at most, width 172, '
         '100 numbers for an age, 20 neighbours, learning rate 1e-4. Other settings above are another experiment.'))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_notebook', 'Job', 'spec_of', 'prepare', 'config_of', 'open_staging', 'take_over', 'Failure', 'execute',
-           'check_end', 'publish', 'page_of', 'main_figures', 'facts_of', 'write_index', 'listening', 'explain', 'run']
+           'check_end', 'publish', 'page_of', 'main_figures', 'facts_of', 'write_index', 'explain', 'run']
 
 # %% ../../nbs/82_runs/engine.ipynb #e78eb9ef
 import contextlib, difflib, json, os, re, shutil, socket, sys, tempfile, threading, time
@@ -15,9 +15,11 @@ from ..core import BadParams, BadSettings, GnnQuantError, RunFailed, StoreError
 from .folders import STAGING, Run, hold, list_runs, new_id, read_run, use_run, write_manifest
 from .parameters import Param, check_params, parameters, read_notebook
 from .provenance import code_hash, git_state, notebook_hash, package_hash, versions
-from .trials import UNCOUNTED, Identity, model_frames, digest, journal_path, models_of, left_returns, note_end, note_start, trial_keys, trials_so_far
+from .trials import (UNCOUNTED, Identity, model_frames, digest, journal_path, models_of, left_returns,
+                                   note_end, note_start, trial_keys, trials_so_far)
 from .kernels import kernel_class, kernel_environment
 from .warm import WarmKernels
+from .workbench import listening
 from ..settings import Settings
 from ..storage.files import file_hash, plain, read_frame, read_json, utc_now, write_json, write_text
 
@@ -32,9 +34,12 @@ def find_notebook(
     names = sorted(p.stem for p in home.glob('*.ipynb'))
     if not path.is_file():
         near = difflib.get_close_matches(str(ref), names, n=1, cutoff=.4)
-        raise BadParams(f"{ref}: no such notebook. {f'Did you mean {near[0]}? ' if near else ''}There are in {home}: {', '.join(names) or 'none'}. Or give the path of one, or name their folder with GNNQ_NOTEBOOKS_DIR.")
+        raise BadParams(f"{ref}: no such notebook. {f'Did you mean {near[0]}? ' if near else ''}There are in "
+                        f"{home}: {', '.join(names) or 'none'}. "
+                        "Or give the path of one, or name their folder with GNNQ_NOTEBOOKS_DIR.")
     if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,99}', path.stem) or path.stem == 'failed':
-        raise BadParams(f"{path.name}: not a name for a run. Rename the notebook with letters, digits, dashes and underscores.")
+        raise BadParams(f"{path.name}: not a name for a run. "
+                        "Rename the notebook with letters, digits, dashes and underscores.")
     return path.absolute()
 
 # %% ../../nbs/82_runs/engine.ipynb #ddac0b0a
@@ -52,7 +57,8 @@ class Job:
 
 # %% ../../nbs/82_runs/engine.ipynb #5e09ab72
 def _with_settings(spec, given, settings):
-    fields = {k: getattr(settings, k) for k in ('source', 'seed', 'commission', 'slippage') if k in settings.model_fields_set}
+    fields = {k: getattr(settings, k) for k in ('source', 'seed', 'commission', 'slippage')
+              if k in settings.model_fields_set}
     return {k: v for k, v in fields.items() if k in spec} | given
 
 # %% ../../nbs/82_runs/engine.ipynb #ca9cb886
@@ -63,7 +69,8 @@ def spec_of(
     "What a run notebook can be told; `BadParams` where it has no `run_dir: str`"
     spec = parameters(nb, who)
     if 'run_dir' not in spec or spec['run_dir'].type is not str:
-        raise BadParams(f"{who}: no parameter run_dir. Add the line run_dir: str = '' to its parameters cell, and end with finish(run_dir, ...).")
+        raise BadParams(f"{who}: no parameter run_dir. "
+                        "Add the line run_dir: str = '' to its parameters cell, and end with finish(run_dir, ...).")
     return {k: p for k, p in spec.items() if k != 'run_dir'}
 
 # %% ../../nbs/82_runs/engine.ipynb #35db31ed
@@ -80,7 +87,9 @@ def prepare(
     nb = read_notebook(path)
     spec = spec_of(nb, path.name)
     values = check_params(spec, _with_settings(spec, params, settings), path.name, text)
-    if settings.environment == 'prod' and values.get('source') == 'toy': raise BadSettings(f"{path.name}: source='toy' with GNNQ_ENVIRONMENT='prod': the toy market is simulated. Name a source of real prices.")
+    if settings.environment == 'prod' and values.get('source') == 'toy':
+        raise BadSettings(f"{path.name}: source='toy' with GNNQ_ENVIRONMENT='prod': the toy market is simulated. "
+                          "Name a source of real prices.")
     refs = {k: k.removesuffix('_run') for k in spec if k.endswith('_run')}
     above = {name: use_run(values[k], name, settings) for k, name in refs.items()}
     params = values | {k: str(above[name].path) for k, name in refs.items()}
@@ -99,13 +108,15 @@ def _models(job): return list(job.identity.models) if job.identity else models_o
 
 def _first_manifest(job, id, entry, trials):
     root = Path(job.settings.reports_dir).absolute()
-    links = {k: dict(id=r.id, path=os.path.relpath(r.path, root), manifest=r.manifest['hash']) for k, r in job.above.items()}
+    links = {k: dict(id=r.id, path=os.path.relpath(r.path, root), manifest=r.manifest['hash'])
+             for k, r in job.above.items()}
     lineage = list(dict.fromkeys([*job.above, *(n for r in job.above.values() for n in r.manifest.get('lineage', []))]))
-    return dict(
-        id=id, run=job.name, status='running', seq=entry.seq, journal=entry.hash, started=entry.time, pid=os.getpid(), host=socket.gethostname(),
-        notebook=notebook_hash(job.nb), code=code_hash(job.nb), package=package_hash(), git=git_state(), versions=versions(), config=config_of(job),
-        params=job.params, **(job.identity.facts if job.identity else {}), models=_models(job), seeds={k: v for k, v in job.params.items() if k == 'seed' or k.endswith('_seed')},
-        trials=entry.body['trials'], trial=trials, upstream=links, lineage=lineage)
+    return dict(id=id, run=job.name, status='running', seq=entry.seq, journal=entry.hash, started=entry.time,
+                pid=os.getpid(), host=socket.gethostname(), notebook=notebook_hash(job.nb), code=code_hash(job.nb),
+                package=package_hash(), git=git_state(), versions=versions(), config=config_of(job),
+                params=job.params, **(job.identity.facts if job.identity else {}), models=_models(job),
+                seeds={k: v for k, v in job.params.items() if k == 'seed' or k.endswith('_seed')},
+                trials=entry.body['trials'], trial=trials, upstream=links, lineage=lineage)
 
 # %% ../../nbs/82_runs/engine.ipynb #9757b650
 def open_staging(
@@ -116,7 +127,9 @@ def open_staging(
     journal_path(s)
     folder = Path(s.reports_dir).absolute() / STAGING / id
     try: folder.mkdir(parents=True)
-    except OSError as e: raise StoreError(f'store: {folder}: {e.strerror}. Make it writable, or choose another with GNNQ_REPORTS_DIR.') from e
+    except OSError as e:
+        raise StoreError(f'store: {folder}: {e.strerror}. '
+                         'Make it writable, or choose another with GNNQ_REPORTS_DIR.') from e
     lock = hold(folder)
     code = code_hash(job.nb)
     ours = job.notebook.parent.resolve() == Path(s.notebooks_dir).resolve() # another notebook of that name is a trial
@@ -133,9 +146,15 @@ def take_over(
 ) -> str: # id of the run whose checkpoints were copied; empty when there is none
     "Copy the checkpoints of the newest interrupted or failed run of the same configuration"
     for r in list_runs(settings, manifest['run']):
-        if r.status not in ('interrupted', 'failed') or r.manifest.get('config') != manifest['config'] or not (r.path / 'checkpoints').is_dir(): continue
-        try: shutil.copytree(r.path / 'checkpoints', folder / 'checkpoints', ignore=shutil.ignore_patterns('.gnnq-*.tmp'))
-        except OSError as e: raise StoreError(f'store: {folder}: checkpoints of {r.id} could not be copied ({e}). Free some space, or delete that run.') from e
+        if (r.status not in ('interrupted', 'failed') or r.manifest.get('config') != manifest['config']
+            or not (r.path / 'checkpoints').is_dir()):
+            continue
+        try:
+            shutil.copytree(r.path / 'checkpoints', folder / 'checkpoints',
+                            ignore=shutil.ignore_patterns('.gnnq-*.tmp'))
+        except OSError as e:
+            raise StoreError(f'store: {folder}: checkpoints of {r.id} could not be copied ({e}). '
+                             'Free some space, or delete that run.') from e
         return r.id
     return ''
 
@@ -167,11 +186,13 @@ class Failure:
 def _where(job, cell): # a cell of the executed notebook, as a place in the original
     ids = [c.get('id') for c in job.nb['cells']]
     line = next((ln for ln in cell.get('source', '').splitlines() if ln.strip()), '')
-    return dict(cell=ids.index(cell.get('id')) + 1 if cell.get('id') in ids else None, cell_id=cell.get('id', ''), line=line[:100])
+    return dict(cell=ids.index(cell.get('id')) + 1 if cell.get('id') in ids else None, cell_id=cell.get('id', ''),
+                line=line[:100])
 
 # %% ../../nbs/82_runs/engine.ipynb #88118bff
 def _stopped(job, path, raised=False): # the last cell that was begun, or the first that holds an error
-    begun = [c for c in read_notebook(path)['cells'] if c['cell_type'] == 'code' and c.get('metadata', {}).get('papermill', {}).get('start_time')]
+    begun = [c for c in read_notebook(path)['cells']
+             if c['cell_type'] == 'code' and c.get('metadata', {}).get('papermill', {}).get('start_time')]
     wrong = [c for c in begun if any(o['output_type'] == 'error' for o in c['outputs'])] if raised else []
     return _where(job, (wrong[:1] or begun[-1:])[0]) if begun else {}
 
@@ -180,7 +201,8 @@ def _one_line(text): return re.sub(r'\x1b\[[0-9;]*m', '', str(text)).strip().rep
 
 # %% ../../nbs/82_runs/engine.ipynb #b88e5b95
 def _keep_log(log, folder):
-    if log.is_file() and b'Fatal Python error' in (text := log.read_bytes()): write_text(text.decode(errors='replace'), folder / 'kernel.log')
+    if log.is_file() and b'Fatal Python error' in (text := log.read_bytes()):
+        write_text(text.decode(errors='replace'), folder / 'kernel.log')
 
 # %% ../../nbs/82_runs/engine.ipynb #5676f19b
 def execute(
@@ -197,12 +219,18 @@ def execute(
     name = str(path).replace('{', '{{').replace('}', '}}')
     sockets = tempfile.TemporaryDirectory(prefix='gnnq-', ignore_cleanup_errors=True)
     try:
-        papermill.execute_notebook(name, name, kernel_name='python3', progress_bar=progress, execution_timeout=timeout or None,
-                                   kernel_manager_class=kernel_class(kernel_environment(job.settings), sockets.name, job.warm))
-    except PapermillExecutionError as e: return Failure(_one_line(f'{e.ename}: {e.evalue}'), e.ename, **_stopped(job, path, True))
-    except CellTimeoutError: return Failure(f'the cell took more than {timeout} seconds', 'CellTimeoutError', **_stopped(job, path))
-    except DeadKernelError: return Failure('the kernel died: out of memory, killed from outside, or a crash in compiled code', 'DeadKernelError', **_stopped(job, path))
-    except Exception as e: return Failure(_one_line(f'{type(e).__name__}: {e}'), type(e).__name__, **_stopped(job, path))
+        papermill.execute_notebook(
+            name, name, kernel_name='python3', progress_bar=progress, execution_timeout=timeout or None,
+            kernel_manager_class=kernel_class(kernel_environment(job.settings), sockets.name, job.warm))
+    except PapermillExecutionError as e:
+        return Failure(_one_line(f'{e.ename}: {e.evalue}'), e.ename, **_stopped(job, path, True))
+    except CellTimeoutError:
+        return Failure(f'the cell took more than {timeout} seconds', 'CellTimeoutError', **_stopped(job, path))
+    except DeadKernelError:
+        return Failure('the kernel died: out of memory, killed from outside, or a crash in compiled code',
+                       'DeadKernelError', **_stopped(job, path))
+    except Exception as e:
+        return Failure(_one_line(f'{type(e).__name__}: {e}'), type(e).__name__, **_stopped(job, path))
     else: return None
     finally:
         _keep_log(Path(sockets.name) / 'kernel.log', folder)
@@ -218,10 +246,12 @@ def check_end(
     for c in cells:
         if c['cell_type'] == 'code' and c['source'].strip() and not c.get('execution_count'):
             return Failure('the notebook stopped before this cell without an error', 'NotExecuted', **_where(job, c))
-    if not (folder / 'result.json').is_file(): return Failure('finish was not called: end the notebook with finish(run_dir, asof, metrics)', 'NotFinished')
+    if not (folder / 'result.json').is_file():
+        return Failure('finish was not called: end the notebook with finish(run_dir, asof, metrics)', 'NotFinished')
     said = read_json(folder / 'result.json').get('artefacts', {})
     for f, h in said.items():
-        if not (folder / f).is_file() or file_hash(folder / f) != h: return Failure(f'{f} was changed after finish was called', 'ChangedAfterFinish')
+        if not (folder / f).is_file() or file_hash(folder / f) != h:
+            return Failure(f'{f} was changed after finish was called', 'ChangedAfterFinish')
     return None
 
 # %% ../../nbs/82_runs/engine.ipynb #4f53441c
@@ -252,7 +282,8 @@ def publish(
     "Write the last manifest, note the end, move the folder"
     for p in folder.rglob('.gnnq-*.tmp'): p.unlink(missing_ok=True)
     m = write_manifest(folder, _last_manifest(manifest, folder, failure, wall))
-    note_end(job.settings, job.name, m['id'], m['status'], m['hash'], failure.error if failure else '', left_returns(folder, m['trials'], job.name), inputs=m.get('inputs', {}))
+    note_end(job.settings, job.name, m['id'], m['status'], m['hash'], failure.error if failure else '',
+             left_returns(folder, m['trials'], job.name), inputs=m.get('inputs', {}))
     home = folder.parents[1] / job.name / ('failed' if failure else m['asof'])
     home.mkdir(parents=True, exist_ok=True)
     os.rename(folder, home / m['id'])
@@ -268,7 +299,8 @@ def page_of(
     run: Run,
 ) -> Path | None: # None where the run left no page
     "The page a run left for people: the one named after its notebook, else the first"
-    pages = sorted((f for f in run.manifest.get('files', {}) if f.endswith('.html') and '/' not in f), key=lambda f: (f != f'{run.name}.html', f))
+    pages = sorted((f for f in run.manifest.get('files', {}) if f.endswith('.html') and '/' not in f),
+                   key=lambda f: (f != f'{run.name}.html', f))
     return run.path / pages[0] if pages else None
 
 # %% ../../nbs/82_runs/engine.ipynb #61f0d2eb
@@ -279,7 +311,8 @@ def main_figures(
     "The figures of a run that a row of the index has room for"
     first = list(dict.fromkeys(['tgat', 'edge_free', *run.manifest.get('models', [])]))
     rank = lambda k: next((i for i, m in enumerate(first) if k.startswith(f'{m} ')), len(first))
-    figures = {k: v for k, v in run.metrics.items() if k not in ('data', 'sentence') and isinstance(v, (int, float, str))}
+    figures = {k: v for k, v in run.metrics.items()
+               if k not in ('data', 'sentence') and isinstance(v, (int, float, str))}
     return dict(sorted(figures.items(), key=lambda kv: rank(kv[0]))[:most])
 
 # %% ../../nbs/82_runs/engine.ipynb #da0215f0
@@ -290,8 +323,9 @@ def facts_of(
     m, rel = run.manifest, lambda f: (run.path / f).relative_to(run.reports).as_posix()
     kept, e = lambda f: rel(f) if f in m.get('files', {}) else '', m.get('error') or {}
     page = page_of(run)
-    return dict(name=run.name, id=run.id, asof=run.asof, status=run.status, started=(m.get('started') or '')[:19].replace('T', ' '),
-                data=run.metrics.get('data', ''), figures=main_figures(run), page=rel(page.name) if page else '', notebook=kept(f'{run.name}.ipynb'),
+    return dict(name=run.name, id=run.id, asof=run.asof, status=run.status,
+                started=(m.get('started') or '')[:19].replace('T', ' '), data=run.metrics.get('data', ''),
+                figures=main_figures(run), page=rel(page.name) if page else '', notebook=kept(f'{run.name}.ipynb'),
                 cell=e.get('cell'), error=e.get('error'))
 
 # %% ../../nbs/82_runs/engine.ipynb #587f39fd
@@ -304,30 +338,6 @@ def write_index(
     write_text(index_page([facts_of(r) for r in list_runs(settings)]), path)
     return path
 
-# %% ../../nbs/82_runs/engine.ipynb #b97bfd7b
-@contextlib.contextmanager
-def listening(
-    folder: Path, # of the run
-    on_line: Callable | None, # gets each line the notebook tells; None: nobody listens
-):
-    "Pass on the progress of a run while it lasts"
-    path, done, at = folder / 'progress.log', threading.Event(), 0
-    def follow():
-        nonlocal at
-        last = False
-        while not last:
-            last = done.wait(.2)
-            lines = path.read_text(encoding='utf-8', errors='replace').splitlines(keepends=True) if path.is_file() else []
-            whole = [ln for ln in lines if ln.endswith('\n')]
-            for ln in whole[at:]: on_line(ln.rstrip())
-            at = len(whole)
-    t = threading.Thread(target=follow, daemon=True) if on_line else None
-    if t: t.start()
-    try: yield
-    finally:
-        done.set()
-        if t: t.join(2)
-
 # %% ../../nbs/82_runs/engine.ipynb #2bb7e34d
 def explain(
     run: Run, # that failed
@@ -339,27 +349,51 @@ def explain(
 
 # %% ../../nbs/82_runs/engine.ipynb #1bd16449
 def run(
-    name_or_path: str | Path, # 'train', or the path of any notebook with a parameters cell
-    params: dict | None = None, # name -> value
-    settings: Settings | None = None, # None: of this process
-    text: bool = False, # the values are text from a command line
-    timeout: int = 0, # seconds a cell may take; 0: as long as it wants
-    quiet: bool | None = None, # no progress bar; None: none unless standard error is a terminal
-    on_line: Callable | None = None, # gets each line of progress the notebook tells
-    identity: Identity | None = None, # what the run is beyond its parameters
-    warm: WarmKernels | None = None, # fork the kernel there
-) -> Run: # finished, at its place under `reports/`
-    "Run a notebook; `BadParams` before anything is started, `RunFailed` naming the cell when it does not reach its end"
+    name_or_path: str | Path,
+    params: dict | None = None,
+    settings: Settings | None = None,
+    text: bool = False,
+    timeout: int = 0,
+    quiet: bool | None = None,
+    on_line: Callable | None = None,
+    identity: Identity | None = None,
+    warm: WarmKernels | None = None,
+) -> Run:
+    """Run a notebook.
+
+    Parameters
+    ----------
+    name_or_path : 'train', or the path of any notebook with a parameters cell.
+    params : name -> value.
+    settings : None: of this process.
+    text : the values are text from a command line.
+    timeout : seconds a cell may take; 0: as long as it wants.
+    quiet : no progress bar; None: none unless standard error is a terminal.
+    on_line : gets each line of progress the notebook tells.
+    identity : what the run is beyond its parameters.
+    warm : fork the kernel there.
+
+    Returns
+    -------
+    Run, finished, at its place under `reports/`.
+
+    Raises
+    ------
+    BadParams : before anything is started.
+    RunFailed : naming the cell when it does not reach its end.
+    """
     from gnn_quant.settings import load_settings
     job = prepare(name_or_path, params or {}, settings or load_settings(), text, identity, warm)
     folder, manifest, lock = open_staging(job)
     begun, bar = time.monotonic(), not quiet if quiet is not None else sys.stderr.isatty() and not on_line
     try:
-        if old := take_over(folder, manifest, job.settings): manifest = write_manifest(folder, manifest | dict(resumed=old))
+        if old := take_over(folder, manifest, job.settings):
+            manifest = write_manifest(folder, manifest | dict(resumed=old))
         with listening(folder, on_line): failure = execute(job, folder, timeout, bar) or check_end(job, folder)
         done = publish(job, folder, manifest, failure, time.monotonic() - begun)
     except KeyboardInterrupt:
-        with contextlib.suppress(BadParams): note_end(job.settings, job.name, manifest['id'], 'interrupted', '', 'interrupted from the keyboard')
+        with contextlib.suppress(BadParams):
+            note_end(job.settings, job.name, manifest['id'], 'interrupted', '', 'interrupted from the keyboard')
         raise
     finally: os.close(lock)
     try: write_index(job.settings)

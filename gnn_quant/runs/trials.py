@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..core import BadData, GnnQuantError, JournalBroken, StoreError
-from ..evidence.trials import Count, count, count_trials, digest, end, entries_of, verify_trials
+from ..evidence.ledger_check import verify_trials
+from ..evidence.trials import Count, count, count_trials, digest, end, entries_of
 from ..storage.journal import JournalEntry, append
 from .folders import Run, list_runs, read_run
 from ..settings import Settings
 from ..storage.files import read_frame, read_json
 
 # %% ../../nbs/82_runs/trials.ipynb #85ab37ed
-UNCOUNTED = ('ingest', 'signals', 'tearsheet', 'search', 'graph', 'audit', 'power')
+UNCOUNTED = ('ingest', 'signals', 'tearsheet', 'search', 'graph', 'audit', 'power', 'judge')
 PLUMBING = ('run_dir', 'models', 'seeds', 'n_seeds')
 BENCHMARKS = ('equal_weight',)
 
@@ -132,7 +133,7 @@ def note_start(
 # %% ../../nbs/82_runs/trials.ipynb #22d2a5a9
 def _book_returns(folder, name): # as `backtest.engine.ledger_returns`, without its libraries
     eq, start = (read_frame(folder / f'book.{name}.parquet')['equity'],
-                 read_json(folder / f'ledger.{name}.json')['start'])
+                 read_json(folder / 'ledgers.json')['facts']['start'][name])
     r = eq.loc[pd.Timestamp(start or eq.index[0]):].pct_change(fill_method=None).iloc[1:]
     return r if start and (eq > 0).all() else r * np.nan
 

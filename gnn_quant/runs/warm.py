@@ -111,13 +111,13 @@ def serve_forks(
             finally: os._exit(1)
         send_message(sock, dict(pid=pid))
 
-# %% ../../nbs/82_runs/warm.ipynb #3dcc2fe9
+# %% ../../nbs/82_runs/warm.ipynb #4a50e657
 def server_main():
-    "Entry of the server; its arguments are a socket, the runner's process id, and further modules"
+    "Entry of the server; its arguments are a socket, the runner's process id, and modules to import"
     die_with_parent()
     if os.getppid() != int(sys.argv[2]): return
     sock = socket.socket(fileno=int(sys.argv[1]))
-    preload((*PRELOAD, *sys.argv[3:]))
+    preload(tuple(sys.argv[3:]))
     serve_forks(sock)
 
 # %% ../../nbs/82_runs/warm.ipynb #ba4430c6
@@ -146,7 +146,7 @@ class ForkedKernel:
 
     def kill(self): self.send_signal(signal.SIGKILL)
 
-# %% ../../nbs/82_runs/warm.ipynb #705e2b7c
+# %% ../../nbs/82_runs/warm.ipynb #53432548
 class WarmKernels:
     """A server of kernels for the stages of one day.
 
@@ -158,7 +158,7 @@ class WarmKernels:
         Variables of the server, on top of those of this process. Those that libraries read at import, such as the
         number of threads, have to be the ones the kernels will be given.
     modules : tuple of str
-        Imported on top of `PRELOAD`.
+        What the server imports.
 
     Raises
     ------
@@ -166,7 +166,7 @@ class WarmKernels:
         From `fork`, where the server is gone or has more than one thread. A kernel can be started in the ordinary way
         then.
     """
-    def __init__(self, environment: dict, modules: tuple = ()):
+    def __init__(self, environment: dict, modules: tuple = PRELOAD):
         self.sock, theirs = socket.socketpair()
         argv = [sys.executable, '-c', 'from gnn_quant.runs.warm import server_main as f; f()', str(theirs.fileno()),
                 str(os.getpid()), *modules]

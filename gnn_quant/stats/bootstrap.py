@@ -96,17 +96,37 @@ def resampled_figures(
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #a7bc04c9
 def intervals(
-    ret: pd.Series, # (T,) simple returns a row, after costs, as `backtest.engine.ledger_returns` gives
-    traded: pd.Series | None = None, # (T,) bought plus sold in the row, as a share of the equity before it
+    ret: pd.Series,
+    traded: pd.Series | None = None,
     draws: int = 2000,
-    block: float | None = None, # mean rows in a block; None = as the returns ask for
+    block: float | None = None,
     seed: int = 0,
-    level: float = .95, # share of the draws inside
-    year: float | None = None, # rows a year; None = as the index says
-    # (T,) fees and slippage as a share of the equity before the row; without it the break-even is NaN
+    level: float = .95,
+    year: float | None = None,
     paid: pd.Series | None = None,
-) -> pd.DataFrame: # one row a figure, columns value lo hi; turnover and break_even_bp only where `traded` is given
-    "Headline figures with stationary bootstrap intervals"
+) -> pd.DataFrame:
+    """Headline figures with stationary bootstrap intervals.
+
+    Parameters
+    ----------
+    ret : (T,) simple returns a row, after costs, as `backtest.engine.ledger_returns` gives.
+    traded : (T,) bought plus sold in the row, as a share of the equity before it.
+    draws : int
+    block : mean rows in a block; None = as the returns ask for.
+    seed : int
+    level : share of the draws inside.
+    year : rows a year; None = as the index says.
+    paid : (T,) fees and slippage as a share of the equity before the row; without it the break-even is NaN.
+
+    Returns
+    -------
+    pd.DataFrame, one row a figure, columns value lo hi; turnover and break_even_bp only where `traded` is
+        given.
+
+    References
+    ----------
+    Politis & Romano 1994, JASA 89 (stationary bootstrap).
+    """
     if not 0 < level < 1: raise BadParams(f'intervals: level={level}. Use a share between 0 and 1, such as .95.')
     block = _block(block, ret)
     f = resampled_figures(ret, traded, paid, draws, block, seed, year)

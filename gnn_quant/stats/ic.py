@@ -16,11 +16,26 @@ from .performance import is_flat, mean_over_spread
 
 # %% ../../nbs/34_stats/ic.ipynb #4be96f24
 def daily_ic(
-    scores: pd.DataFrame, # (R, N) NaN where not scored
-    y: pd.DataFrame, # (>=R, N) labels; rows are looked up by date; NaN = not known
-    kind: str = 'pearson', # or 'rank'
-) -> pd.Series: # (R,) IC of each row; NaN where there is none
-    "Correlation of scores and labels within each row"
+    scores: pd.DataFrame,
+    y: pd.DataFrame,
+    kind: str = 'pearson',
+) -> pd.Series:
+    """Correlation of scores and labels within each row.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        (R, N) NaN where not scored.
+    y : pd.DataFrame
+        (>=R, N) labels; rows are looked up by date; NaN = not known.
+    kind : str, default 'pearson'
+        'pearson' or 'rank'.
+
+    Returns
+    -------
+    pd.Series
+        (R,) IC of each row; NaN where there is none.
+    """
     if kind not in ('pearson', 'rank'): raise BadParams(f"daily_ic: kind={kind!r}. Use 'pearson' or 'rank'.")
     if list(scores.columns) != [c for c in scores.columns if c in y.columns]:
         raise BadData(f'daily_ic: {len(set(scores.columns) - set(y.columns))} scored names have no labels. '
@@ -52,10 +67,27 @@ def icir(
 
 # %% ../../nbs/34_stats/ic.ipynb #34fe90a6
 def hac_t(
-    x: pd.Series, # (T,) NaN rows are left out
-    lags: int, # the label's horizon in rows
-) -> float: # t of the mean; NaN below ten rows beyond the lags
-    "t of the mean with Newey-West standard error"
+    x: pd.Series,
+    lags: int,
+) -> float:
+    """t of the mean with Newey-West standard error.
+
+    Parameters
+    ----------
+    x : pd.Series
+        (T,) NaN rows are left out.
+    lags : int
+        The label's horizon in rows.
+
+    Returns
+    -------
+    float
+        NaN below ten rows beyond the lags.
+
+    References
+    ----------
+    Newey & West 1987, Econometrica 55.
+    """
     v = x.dropna().to_numpy()
     if len(v) < lags + 10 or is_flat(v.mean(), v.std()): return np.nan
     from statsmodels.regression.linear_model import OLS
@@ -192,16 +224,39 @@ def _figures(ic, rank, draws, block, seed):
 
 # %% ../../nbs/34_stats/ic.ipynb #ce71c465
 def score_table(
-    scores: dict, # model -> list of (R, N) Scores, one a seed, all on the same rows and names
-    y: Target, # labels
-    reference: tuple = ('edge_free', 'lightgbm_graph'), # models to compare with; those that are not there are left out
-    of: str = 'rank IC', # figure that is compared: 'IC', 'ICIR' or 'rank IC'
-    lags: int | None = None, # of the HAC t; None = the label's horizon
+    scores: dict,
+    y: Target,
+    reference: tuple = ('edge_free', 'lightgbm_graph'),
+    of: str = 'rank IC',
+    lags: int | None = None,
     draws: int = 2000,
-    block: float = 10, # mean rows in a block
+    block: float = 10,
     seed: int = 0,
-) -> pd.DataFrame: # one row a model; columns in the prose above and below
-    "IC, ICIR, rank IC, t, spread over seeds, and intervals of differences, on the cells that all models scored"
+) -> pd.DataFrame:
+    """IC, ICIR, rank IC, t, spread over seeds, and intervals of differences, on the cells that all models scored.
+
+    Parameters
+    ----------
+    scores : dict
+        Model -> list of (R, N) Scores, one a seed, all on the same rows and names.
+    y : Target
+        Labels.
+    reference : tuple
+        Models to compare with; those that are not there are left out.
+    of : str, default 'rank IC'
+        Figure that is compared: 'IC', 'ICIR' or 'rank IC'.
+    lags : int | None, default None
+        Of the HAC t; None = the label's horizon.
+    draws : int, default 2000
+    block : float, default 10
+        Mean rows in a block.
+    seed : int, default 0
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a model; columns in the prose above and below.
+    """
     if of not in ('IC', 'ICIR', 'rank IC'): raise BadParams(f"score_table: of={of!r}. Use 'IC', 'ICIR' or 'rank IC'.")
     cells = common_cells(scores, y.frame)
     ic, rank = (daily_table(scores, y.frame, k, cells) for k in ('pearson', 'rank'))

@@ -61,12 +61,36 @@ def _studentized(excess, block, draws, seed):
 
 # %% ../../nbs/34_stats/multiple_testing.ipynb #e08f89d0
 def superior(
-    excess: pd.DataFrame, # (T, M) returns of each strategy minus the benchmark's, on common rows
+    excess: pd.DataFrame,
     draws: int = 1000,
-    block: float | None = None, # mean rows in a block; None = as the columns ask for
+    block: float | None = None,
     seed: int = 0,
-) -> Superior: # NaN below 30 rows or five blocks
-    "Reality check and superior predictive ability of the best; `BadData` where a row is not known everywhere"
+) -> Superior:
+    """Reality check and superior predictive ability of the best.
+
+    Parameters
+    ----------
+    excess : pd.DataFrame
+        (T, M) returns of each strategy minus the benchmark's, on common rows.
+    draws : int, default 1000
+    block : float | None, default None
+        Mean rows in a block; None = as the columns ask for.
+    seed : int, default 0
+
+    Returns
+    -------
+    Superior
+        NaN below 30 rows or five blocks.
+
+    Raises
+    ------
+    BadData
+        Where a row is not known everywhere.
+
+    References
+    ----------
+    White 2000, Econometrica 68; Hansen 2005, JBES 23.
+    """
     block, n = _checked(excess, block, draws), len(excess)
     if n < max(30, 5 * block):
         return Superior(*[float('nan')] * 4, str(excess.columns[0]) if n == 0 else str(excess.mean().idxmax()),
@@ -102,11 +126,35 @@ def better(
 
 # %% ../../nbs/34_stats/multiple_testing.ipynb #06505e35
 def false_discovery(
-    p: pd.Series, # (m,) p-values of one family, all that were asked; NaN = not known, and not counted
-    alpha: float = .05, # share of wrong ones among those kept
-    how: str = 'bh', # 'bh', 'by' or 'storey'
-) -> pd.DataFrame: # rows as given; columns p, q, keep (False where p is NaN)
-    "Which findings of a family to keep; `BadData` on numbers outside 0 .. 1"
+    p: pd.Series,
+    alpha: float = .05,
+    how: str = 'bh',
+) -> pd.DataFrame:
+    """Which findings of a family to keep.
+
+    Parameters
+    ----------
+    p : pd.Series
+        (m,) p-values of one family, all that were asked; NaN = not known, and not counted.
+    alpha : float, default 0.05
+        Share of wrong ones among those kept.
+    how : str, default 'bh'
+        'bh', 'by' or 'storey'.
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows as given; columns p, q, keep (False where p is NaN).
+
+    Raises
+    ------
+    BadData
+        On numbers outside 0 .. 1.
+
+    References
+    ----------
+    Benjamini & Hochberg 1995; Benjamini & Yekutieli 2001; Storey 2002.
+    """
     if how not in ('bh', 'by', 'storey'): raise BadParams(f"false_discovery: how={how!r}. Use 'bh', 'by' or 'storey'.")
     if not 0 < alpha < 1: raise BadParams(f'false_discovery: alpha={alpha} is outside 0 .. 1. Use .05.')
     known = p.dropna().astype(float)

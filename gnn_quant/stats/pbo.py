@@ -126,13 +126,35 @@ def _moments(returns, blocks):
 
 # %% ../../nbs/34_stats/pbo.ipynb #75fe92bd
 def cscv(
-    # (T, M) returns per row after costs, a column a trial, no NaN: every trial that was made, not the good ones
     returns: pd.DataFrame,
-    blocks: int = 16, # even; a block should be much longer than a position is held
-    least: int = 10, # rows that a block needs
+    blocks: int = 16,
+    least: int = 10,
 ) -> Overfit:
-    """Probability of backtest overfitting;
-    `BadData` on fewer than two trials, a gap, a short history, a trial that never varies"""
+    """Probability of backtest overfitting.
+
+    Parameters
+    ----------
+    returns : pd.DataFrame
+        (T, M) returns per row after costs, a column a trial, no NaN: every trial that was made, not the good
+        ones.
+    blocks : int, default 16
+        Even; a block should be much longer than a position is held.
+    least : int, default 10
+        Rows that a block needs.
+
+    Returns
+    -------
+    Overfit
+
+    Raises
+    ------
+    BadData
+        On fewer than two trials, a gap, a short history, a trial that never varies.
+
+    References
+    ----------
+    Bailey, Borwein, López de Prado & Zhu 2017, J. of Computational Finance 20(4).
+    """
     masks, h = halves(blocks), blocks // 2
     _check(returns, blocks, least)
     s, q, n = _moments(returns, blocks)

@@ -71,10 +71,28 @@ def horizon_factor(
 # %% ../../nbs/34_stats/sharpe.ipynb #32e86244
 def min_track_record(
     m: Moments,
-    benchmark: float = 0., # per row
-    alpha: float = .05, # error allowed
-) -> float: # rows; inf where the Sharpe ratio is not above the benchmark, NaN where it is not known
-    "Rows needed for the Sharpe ratio to be above the benchmark with confidence 1 - alpha"
+    benchmark: float = 0.,
+    alpha: float = .05,
+) -> float:
+    """Rows needed for the Sharpe ratio to be above the benchmark with confidence 1 - alpha.
+
+    Parameters
+    ----------
+    m : Moments
+    benchmark : float, default 0.0
+        Per row.
+    alpha : float, default 0.05
+        Error allowed.
+
+    Returns
+    -------
+    float
+        Rows; inf where the Sharpe ratio is not above the benchmark, NaN where it is not known.
+
+    References
+    ----------
+    Bailey & López de Prado 2012, Journal of Risk 15(2).
+    """
     if not 0 < alpha < .5: raise BadParams(f'min_track_record: alpha={alpha} is outside 0 .. 0.5. Use .05.')
     ahead, var = m.sharpe - benchmark, sharpe_error(m)**2 * (m.n - 1)
     if np.isnan(ahead) or np.isnan(var): return float('nan')
@@ -113,11 +131,30 @@ class Deflated:
 
 # %% ../../nbs/34_stats/sharpe.ipynb #de6e0b4b
 def deflated_sharpe(
-    m: Moments, # of the strategy that is shown
-    trials: float, # independent trials, this one included
-    sd: float, # spread of the trials' per-row Sharpe ratios; NaN = 1 / sqrt(n), below which it never falls
-) -> Deflated: # NaN where the Sharpe ratio is not known
-    "Probability of skill after the search that found it"
+    m: Moments,
+    trials: float,
+    sd: float,
+) -> Deflated:
+    """Probability of skill after the search that found it.
+
+    Parameters
+    ----------
+    m : Moments
+        Of the strategy that is shown.
+    trials : float
+        Independent trials, this one included.
+    sd : float
+        Spread of the trials' per-row Sharpe ratios; NaN = 1 / sqrt(n), below which it never falls.
+
+    Returns
+    -------
+    Deflated
+        NaN where the Sharpe ratio is not known.
+
+    References
+    ----------
+    Bailey & López de Prado 2014, Journal of Portfolio Management 40(5).
+    """
     sd = float(np.fmax(sd, 1 / np.sqrt(m.n))) if m.n else float('nan')
     hurdle = expected_best(trials, sd)
     return Deflated(probabilistic_sharpe(m, hurdle), probabilistic_sharpe(m), hurdle, float(trials), sd)

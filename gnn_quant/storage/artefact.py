@@ -64,7 +64,8 @@ class Artefact:
     def known_by(self, t) -> list: return known(self.frames(), t)
 
     @property
-    def hash(self) -> str: return content_hash({k: frame_hash(one_nan(f)) for k, f in self.frames().items()}, self.facts())
+    def hash(self) -> str:
+        return content_hash({k: frame_hash(one_nan(f)) for k, f in self.frames().items()}, self.facts())
 
     def save(self, folder: str | Path) -> str: return save_artefact(self, Path(folder))
 

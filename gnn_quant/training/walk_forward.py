@@ -71,15 +71,37 @@ def _several(lookback):
 
 # %% ../../nbs/40_training/walk_forward.ipynb #1b80cdca
 def make_folds(
-    index: pd.DatetimeIndex, # (T,) rows of the features, warm-up left out by the caller
-    span: int, # rows until a label is known: `Target.span`
+    index: pd.DatetimeIndex,
+    span: int,
     train_rows: int, valid_rows: int, test_rows: int,
-    purge: int | None = None, # rows left out between blocks; None = `span`; fewer is refused
-    embargo: int | str = 0, # rows left out on top of the purge; 'auto' = `lookback`
-    expanding: bool = False, # True: training begins at the first row in every fold
-    lookback: int | tuple | None = None, # rows before its own that a row's inputs are computed from; for 'auto'
-) -> list[Fold]: # oldest first; the last one may have fewer test rows
-    "Folds counted from the first row; `LookAhead` on a short purge, `BadData` when not even one fits"
+    purge: int | None = None,
+    embargo: int | str = 0,
+    expanding: bool = False,
+    lookback: int | tuple | None = None,
+) -> list[Fold]:
+    """Folds counted from the first row.
+
+    Parameters
+    ----------
+    index : (T,) rows of the features, warm-up left out by the caller.
+    span : rows until a label is known: `Target.span`.
+    train_rows : int
+    valid_rows : int
+    test_rows : int
+    purge : rows left out between blocks; None = `span`; fewer is refused.
+    embargo : rows left out on top of the purge; 'auto' = `lookback`.
+    expanding : True: training begins at the first row in every fold.
+    lookback : rows before its own that a row's inputs are computed from; for 'auto'.
+
+    Returns
+    -------
+    list[Fold], oldest first; the last one may have fewer test rows.
+
+    Raises
+    ------
+    LookAhead : on a short purge.
+    BadData : when not even one fits.
+    """
     for k, v in dict(train_rows=train_rows, valid_rows=valid_rows, test_rows=test_rows).items():
         if v < 1: raise BadParams(f'folds: {k}={v}. Use at least 1.')
     gap = gap_rows(span, purge, embargo, lookback)
@@ -244,18 +266,40 @@ def in_order(
 
 # %% ../../nbs/40_training/walk_forward.ipynb #29cb2fbd
 def run_walk_forward(
-    make_model: Callable, # seed -> fresh model
-    x: pd.DataFrame, # (T, F x N) features
-    events, # graph events, or None
-    y: Target | tuple, # labels; of several horizons the first is scored, and the longest decides the gaps
-    folds: list[Fold], # from `make_folds`
-    seed: int = 0, # the same for every fold
-    checkpoint_dir: str | Path | None = None, # keep finished folds and half-finished trainings there
-    progress: bool | Callable = False, # True: a bar on the terminal; a function: hears a line before each fold
-    tensorboard_dir: str | Path | None = None, # a board for each fold there
-    jobs: int = 1, # processes; `make_model` and the inputs are sent to them
+    make_model: Callable,
+    x: pd.DataFrame,
+    events,
+    y: Target | tuple,
+    folds: list[Fold],
+    seed: int = 0,
+    checkpoint_dir: str | Path | None = None,
+    progress: bool | Callable = False,
+    tensorboard_dir: str | Path | None = None,
+    jobs: int = 1,
 ) -> WalkForward:
-    "Every fold by a fresh model; `LookAhead` before anything is trained when a fold would use labels of the future"
+    """Every fold by a fresh model.
+
+    Parameters
+    ----------
+    make_model : seed -> fresh model.
+    x : (T, F x N) features.
+    events : graph events, or None.
+    y : labels; of several horizons the first is scored, and the longest decides the gaps.
+    folds : from `make_folds`.
+    seed : the same for every fold.
+    checkpoint_dir : keep finished folds and half-finished trainings there.
+    progress : True: a bar on the terminal; a function: is given a line before each fold.
+    tensorboard_dir : a board for each fold there.
+    jobs : processes; `make_model` and the inputs are sent to them.
+
+    Returns
+    -------
+    WalkForward
+
+    Raises
+    ------
+    LookAhead : before anything is trained when a fold would use labels of the future.
+    """
     check_folds(folds, x.index, span_of(y))
     def one(i):
         model = make_model(seed)

@@ -1,5 +1,6 @@
-"""Scores of one row, from the neighbour look-up to the number: a fitted TGAT at 50, 500 and 5,000 names, beside the same network with PyG's TransformerConv
-as its attention over the same neighbourhoods. Simulated panel. Run: python tests/bench/bench_inference.py [--quick]"""
+"""Scores of one row, from the neighbour look-up to the number: a fitted TGAT at 50, 500 and 5,000 names, beside the
+same network with PyG's TransformerConv as its attention over the same neighbourhoods. Simulated panel. Run:
+python tests/bench/bench_inference.py [--quick]"""
 import argparse, os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 

@@ -85,7 +85,8 @@ def apart(bars, grid, **more):
     for s in bars['Close']:
         b = one(s)
         px = b['Close'].to_numpy()
-        r = sweep(b, lambda **p: on_crossing(px, **p, share=SHARE / (1 + FEE)), grid, Costs(FEE, 0.), CASH, **more).returns
+        rule = lambda **p: on_crossing(px, **p, share=SHARE / (1 + FEE))
+        r = sweep(b, rule, grid, Costs(FEE, 0.), CASH, **more).returns
         ends.append(CASH * (1 + r.fillna(0.)).prod().to_numpy())
     return np.array(ends).T
 

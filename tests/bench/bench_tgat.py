@@ -1,5 +1,6 @@
-"""One graph attention layer, forward and backward: ours (`TemporalAttention.gather`) beside PyG's TransformerConv and GATv2Conv and beside padded rows with torch's
-scaled_dot_product_attention, at three sizes, one and two threads, torch's default allocator and a tuned one. Run: python tests/bench/bench_tgat.py [--quick] [--gpu]"""
+"""One graph attention layer, forward and backward: ours (`TemporalAttention.gather`) beside PyG's TransformerConv
+and GATv2Conv and beside padded rows with torch's scaled_dot_product_attention, at three sizes, one and two
+threads, torch's default allocator and a tuned one. Run: python tests/bench/bench_tgat.py [--quick] [--gpu]"""
 import os, sys
 TUNED = dict(MALLOC_MMAP_THRESHOLD_='4294967296', MALLOC_TRIM_THRESHOLD_='8589934592', MALLOC_TOP_PAD_='536870912')
 

@@ -10,13 +10,13 @@ import pandas as pd
 from gnn_quant.data.sources.sp500_daily import load_adjusted
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, past_max
 from gnn_quant.stats.ic import graph_sentence
-from gnn_quant.evidence.leaderboard import (LeaderboardTask, cost_table, dataset_task,
-                                            ladder_table, published_inputs, rank_average, ranking_task, run_ladder,
+from gnn_quant.evidence.leaderboard import (LeaderboardTask, cost_table, dataset_task, leaderboard_table,
+                                            published_inputs, rank_average, ranking_task, run_leaderboard,
                                             seed_average, task_events)
 from gnn_quant.market import Costs
 from gnn_quant.training.walk_forward import Fold
 from gnn_quant.models.registry import model_params
-from gnn_quant.report.leaderboard import ladder_cells, ladder_page, later_table, what_ran
+from gnn_quant.report.leaderboard import leaderboard_cells, leaderboard_page, later_table, what_ran
 from gnn_quant.storage.files import write_frame, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def names_of(text, short):
 def climb(task, names, seeds, home, tell):
     "The scores of all rungs, read back where they are finished; NAME:2 is a rung with two seeds"
     count = {m: int(k or seeds) for m, _, k in (n.partition(':') for n in names)}
-    parts = [run_ladder(task, {m: params_of(m) for m in count if count[m] == k}, tuple(range(k)), home, tell)
+    parts = [run_leaderboard(task, {m: params_of(m) for m in count if count[m] == k}, tuple(range(k)), home, tell)
              for k in dict.fromkeys(count.values())]
     return ({m: p.scores[m] for m in count for p in parts if m in p.scores},
             pd.concat([p.history for p in parts], ignore_index=True))
@@ -83,7 +83,7 @@ def fixed_rows(rs, task, home):
                             task_events(rs.bars, ('group',), rs.industry), y,
                             [Fold(b['train'], b['valid'], b['test'])])
         rungs = ('lightgbm',) if label == LEAKY else ('ridge', 'lightgbm', 'ridge_graph', 'lightgbm_graph')
-        done = run_ladder(t, {label + m: (m, {}) for m in rungs}, (0,), home / 'fixed')
+        done = run_leaderboard(t, {label + m: (m, {}) for m in rungs}, (0,), home / 'fixed')
         out |= done.scores
     label = 'published inputs, past maximum: '
     out[label + 'graph_average'] = rank_average(out[label + 'ridge_graph'], out[label + 'lightgbm_graph'])
@@ -108,7 +108,7 @@ def nasdaq(names, seeds, home, tell):
                            task.folds)
     whole = [m for m in ('group_reversal', 'ridge_graph', 'lightgbm_graph') if m in names]
     if whole:
-        scores |= run_ladder(wide, {f'{m}, whole industry': (m, {}) for m in whole}, tuple(range(seeds)),
+        scores |= run_leaderboard(wide, {f'{m}, whole industry': (m, {}) for m in whole}, tuple(range(seeds)),
                              home / 'whole').scores
     return task, mixed(scores | done), history
 
@@ -148,7 +148,7 @@ def single_only(table):
 
 def report(name, task, scores, history, out, rates):
     "Tables as files and one page; the page says what was run"
-    tables = {of: single_only(ladder_table(scores, task.y, of, reference=REFERENCE[name]))
+    tables = {of: single_only(leaderboard_table(scores, task.y, of, reference=REFERENCE[name]))
               for of in ('rank IC', 'IC', 'ICIR')}
     trials = sum(map(len, scores.values())) + (len(pd.read_csv(TRIED)) if TRIED.is_file() else 0)
     earned = cost_table(scores, task.bars, rates, task.y.horizon) if rates else None
@@ -160,16 +160,16 @@ def report(name, task, scores, history, out, rates):
     ran = what_ran(task, rates, networks=NETWORK, recurrent_networks=RECURRENT,
                    variants={k: v[1] for k, v in VARIANTS.items()}, edges_for_each_name_and_date=TOP)
     for of, t in tables.items(): write_frame(t, out / f"truth_{name}_{of.replace(' ', '_').lower()}.parquet")
-    write_text(ladder_cells(tables['rank IC']).to_csv(), out / f'truth_{name}.csv')
+    write_text(leaderboard_cells(tables['rank IC']).to_csv(), out / f'truth_{name}.csv')
     for k, t in (('costs', earned), ('later', later)):
         if t is not None: write_text(t.to_csv(float_format='%.5f'), out / f'truth_{name}_{k}.csv')
-    write_text(ladder_page(tables['rank IC'], task.name, trials, history, earned, task.caveats, task.simulated,
+    write_text(leaderboard_page(tables['rank IC'], task.name, trials, history, earned, task.caveats, task.simulated,
                            notes=notes, ran=ran, later=later), out / f'truth_{name}.html')
     sentences = {of: graph_sentence(t, of=of) for of, t in tables.items()}
     write_json(dict(sentence=sentences, trials=trials, ran=ran, notes=[*task.caveats, *notes]),
                out / f'truth_{name}.json')
     with pd.option_context('display.width', 240, 'display.max_columns', 30, 'display.max_colwidth', 60):
-        print(ladder_cells(tables['rank IC']))
+        print(leaderboard_cells(tables['rank IC']))
         if later is not None: print('\nfilled one row later:', later.round(4), sep='\n')
         if earned is not None: print('\nafter 10 bp a side:', earned.round(2), sep='\n')
     print(*sentences.values(), sep='\n')

@@ -1,5 +1,6 @@
-"""Training speed of TGAT for links on UCI messages, in contacts a second: ours beside the textbook formulation (PyG's TransformerConv over the
-same sampled neighbourhoods, every neighbour asked anew as the public codes do). Run: python tests/bench/bench_uci.py [--quick]"""
+"""Training speed of TGAT for links on UCI messages, in contacts a second: ours beside the textbook formulation
+(PyG's TransformerConv over the same sampled neighbourhoods, every neighbour asked anew as the public codes do).
+Run: python tests/bench/bench_uci.py [--quick]"""
 import os, sys
 TUNED = dict(MALLOC_MMAP_THRESHOLD_='4294967296', MALLOC_TRIM_THRESHOLD_='8589934592', MALLOC_TOP_PAD_='536870912')
 

@@ -52,10 +52,13 @@ def load_adjusted(
     return replace(d, caveats=d.caveats + counted_caveats(d.bars, d.quarantine))
 
 # %% ../../../nbs/10_data/sources/sp500_daily.ipynb #625254d1
-def _adjusted(folder):
+def _adjusted(folder, names=0):
     path, beside = folder / 'prices.parquet', folder / 'sectors.csv'
     if not path.is_file(): raise BadData(f'adjusted: {folder}: no prices.parquet. Name the folder that holds it.')
     raw = read_frame(path)
+    if names:
+        symbol = raw[find_column(raw, SYMBOL_NAMES, str(path))]
+        raw = raw[symbol.isin(sorted(symbol.unique())[:names])]
     sectors = None
     if beside.is_file():
         s = pd.read_csv(beside, dtype=str)
@@ -76,6 +79,7 @@ def sp500_daily_source(
     request: Request,
     *,
     path: str, # the folder that holds prices.parquet
+    names: int = 0, # only so many symbols, the first by name; 0 for all
 ) -> Bundle:
     "Printed prices and a vendor's adjusted close from a folder, restated forward"
-    return _adjusted(Path(path))
+    return _adjusted(Path(path), names)

@@ -7,10 +7,10 @@ from gnn_quant.core import BadData, BadParams, CheckpointMismatch, LookAhead, pe
 from gnn_quant.data.sources.nasdaq_rsr import full_max, load_ranking, write_toy_ranking
 from gnn_quant.data.load import load_bundle
 from gnn_quant.stats.ic import daily_ic, graph_sentence, hac_t
-from gnn_quant.evidence.leaderboard import (cost_table, dataset_task, ladder_table, published_inputs, rank_average,
-                                            ranking_task, run_ladder, task_events)
+from gnn_quant.evidence.leaderboard import (cost_table, dataset_task, leaderboard_table, published_inputs, rank_average,
+                                            ranking_task, run_leaderboard, task_events)
 from gnn_quant.market import Costs
-from gnn_quant.report.leaderboard import interval_chart, ladder_page
+from gnn_quant.report.leaderboard import interval_chart, leaderboard_page
 
 DAYS = pd.bdate_range('2020-01-01', periods=240, name='date')
 
@@ -54,13 +54,13 @@ def task(folder): return ranking_task(load(folder), ('ret_1', 'ret_5', 'vol_20')
 
 
 def test_a_killed_ladder_goes_on_where_it_stopped(task, tmp_path):
-    whole = run_ladder(task, RUNGS, (0, 1))
+    whole = run_leaderboard(task, RUNGS, (0, 1))
     class Killed(Exception): pass
     def bomb(line):
         if line == 'tgat: seed 0': raise Killed
-    with pytest.raises(Killed): run_ladder(task, RUNGS, (0, 1), tmp_path / 'home', bomb)
+    with pytest.raises(Killed): run_leaderboard(task, RUNGS, (0, 1), tmp_path / 'home', bomb)
     kept = sorted(p.stat().st_mtime_ns for p in (tmp_path / 'home/edge_free').rglob('scores.parquet'))
-    again = run_ladder(task, RUNGS, (0, 1), tmp_path / 'home')
+    again = run_leaderboard(task, RUNGS, (0, 1), tmp_path / 'home')
     assert (len(kept) == 2
             and kept == sorted(p.stat().st_mtime_ns for p in (tmp_path / 'home/edge_free').rglob('scores.parquet')))
     for r in RUNGS:
@@ -69,26 +69,27 @@ def test_a_killed_ladder_goes_on_where_it_stopped(task, tmp_path):
 
 
 def test_another_task_does_not_pick_up_its_checkpoints(task, folder, tmp_path):
-    run_ladder(task, dict(ridge=('ridge', {})), (0,), tmp_path / 'home')
+    run_leaderboard(task, dict(ridge=('ridge', {})), (0,), tmp_path / 'home')
     other = ranking_task(load(folder), ('ret_1', 'vol_20'), top=2, window=30, warmup=40)
-    with pytest.raises(CheckpointMismatch): run_ladder(other, dict(ridge=('ridge', {})), (0,), tmp_path / 'home')
+    with pytest.raises(CheckpointMismatch): run_leaderboard(other, dict(ridge=('ridge', {})), (0,), tmp_path / 'home')
 
 
 def test_what_has_no_seed_is_run_once_and_the_rest_differ_by_seed(task):
-    done = run_ladder(task, RUNGS, (3, 4))
+    done = run_leaderboard(task, RUNGS, (3, 4))
     assert done.seeds == dict(ridge=[3], edge_free=[3, 4], tgat=[3, 4])
     assert not done.scores['tgat'][0].equals(done.scores['tgat'][1])
-    t = ladder_table(done.scores, task.y, draws=100)
+    t = leaderboard_table(done.scores, task.y, draws=100)
     assert 'interval' in graph_sentence(t) or 'too few' in graph_sentence(t)
-    html = ladder_page(t, 'toy', 9, done.history, cost_table(done.scores, task.bars, Costs(5e-4, 5e-4), 1),
+    html = leaderboard_page(t, 'toy', 9, done.history, cost_table(done.scores, task.bars, Costs(5e-4, 5e-4), 1),
                        task.caveats)
     assert html.count('<svg') == 2 and '9 trials' in html and 'Selection by the future' in html
 
 
 def test_wrong_settings_of_a_ladder(task, folder):
-    with pytest.raises(BadParams, match="no parameter 'depth'"): run_ladder(task, dict(tgat=('tgat', dict(depth=3))))
-    with pytest.raises(BadParams, match='unknown'): run_ladder(task, dict(x=('nobody', {})))
-    with pytest.raises(BadParams, match='seeds'): run_ladder(task, RUNGS, (1, 1))
+    with pytest.raises(BadParams, match="no parameter 'depth'"):
+        run_leaderboard(task, dict(tgat=('tgat', dict(depth=3))))
+    with pytest.raises(BadParams, match='unknown'): run_leaderboard(task, dict(x=('nobody', {})))
+    with pytest.raises(BadParams, match='seeds'): run_leaderboard(task, RUNGS, (1, 1))
     with pytest.raises(BadParams, match='edges'): ranking_task(load(folder), edges=('friends',))
     with pytest.raises(BadParams, match='warmup'): ranking_task(load(folder), warmup=500)
     with pytest.raises(BadParams, match='static_sectors'): dataset_task(load_bundle('toy'), edges=('peers',))
@@ -113,18 +114,34 @@ def test_published_inputs_leak_only_when_asked_to():
 
 
 def test_costs_take_what_they_should(task):
-    s = run_ladder(task, dict(ridge=('ridge', {})), (0,)).scores
+    s = run_leaderboard(task, dict(ridge=('ridge', {})), (0,)).scores
     free, dear = (cost_table(s, task.bars, Costs(c, 0.), 1).loc['ridge'] for c in (0., .001))
     assert (free['net Sharpe'] == free['gross Sharpe'] == dear['gross Sharpe']
             and dear['net Sharpe'] < free['net Sharpe'])
 
 
 def test_the_run_notebook_counts_its_models_and_leaves_its_page(tmp_settings):
-    from gnn_quant.runs.engine import run
+    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.daily import run_named
     from gnn_quant.runs.trials import trials_so_far
-    r = run('ladder', dict(models=['reversal', 'edge_free', 'tgat'], seeds=[0], rows=440, epochs=1, draws=50),
-            tmp_settings, quiet=True)
-    html = (r.path / 'ladder.html').read_text()
-    assert (trials_so_far(tmp_settings) == 3 and 'SIMULATED' in html
+    e = Experiment.load('leaderboard', tmp_settings).with_(
+        data=dict(rows=440), training=dict(seeds=[0, 1], epochs=1), evidence=dict(draws=50),
+        models=[dict(name='reversal'), dict(name='tgat', ablations=['edge_free'])])
+    def silent(*a): return None
+    r = run_named('leaderboard', dict(experiment=e.to_toml()), tmp_settings, silent)
+    html = (r.path / 'leaderboard.html').read_text()
+    assert (trials_so_far(tmp_settings) == 6 and 'SIMULATED' in html
             and r.manifest['metrics']['sentence'].startswith('tgat has a rank IC'))
-    assert {'ladder', 'costs', 'history', 'scores.tgat-0'} <= set(r.frames)
+    assert {'leaderboard', 'costs', 'history', 'returns', 'scores.tgat-1', 'scores.reversal-0'} <= set(r.frames)
+    assert set(r.manifest['trials']) == {f'{m}, seed {k}' for m in ('reversal', 'tgat', 'edge_free') for k in (0, 1)}
+    changed = run_named('leaderboard', {'experiment': e.to_toml(), 'costs.slippage_bp': 12}, tmp_settings, silent)
+    assert trials_so_far(tmp_settings) == 12 and changed.manifest['experiment']['hash'] != e.hash
+    with pytest.raises(BadParams, match='features.us'):
+        run_named('leaderboard', {'experiment': e.to_toml(), 'features.us': 'all'}, tmp_settings, silent)
+
+
+def test_rows_of_an_experiment():
+    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.leaderboard import experiment_rows
+    e = Experiment().with_(models=[dict(name='ridge', seeds=[1]), dict(name='tgat')], training=dict(seeds=[0, 1]))
+    with pytest.raises(BadParams, match='other seeds'): experiment_rows(e)
