@@ -35,10 +35,13 @@ def as_bars(
     prices: pd.DataFrame, # (T, F*N) bars, or (T, N) closes
 ) -> pd.DataFrame: # (T, F*N) bars; Close only where closes came in
     "Prices as bars, checked"
-    if not isinstance(prices, pd.DataFrame): raise BadData(f'prices: got {type(prices).__name__}. Pass bars, or a table of closes with a symbol a column.')
+    if not isinstance(prices, pd.DataFrame):
+        raise BadData(f'prices: got {type(prices).__name__}. Pass bars, or a table of closes with a symbol a column.')
     if prices.columns.nlevels == 2: return check_bars(prices, 'prices', min_known=0)
     odd = [c for c in prices.columns if str(c).strip().title() in FIELDS]
-    if odd: raise BadData(f'prices: column {odd[0]!r} is a field and no symbol. For the bars of one symbol use data.bars.from_yfinance(df, symbol=...).')
+    if odd:
+        raise BadData(f'prices: column {odd[0]!r} is a field and no symbol. '
+                      'For the bars of one symbol use data.bars.from_yfinance(df, symbol=...).')
     return check_bars(pd.concat({'Close': prices}, axis=1, names=['field', 'symbol']), 'prices', min_known=0)
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #d127ba3c
@@ -47,11 +50,13 @@ def kind_of(
 ) -> str: # 'signals', 'calls', 'scores' or 'none'
     "What was handed in as signals; `BadData` for what is none of them"
     if signals is None: return 'none'
-    if not isinstance(signals, pd.DataFrame): raise BadData(f'signals: got {type(signals).__name__}. Pass a frame with dates as rows and symbols as columns.')
+    if not isinstance(signals, pd.DataFrame):
+        raise BadData(f'signals: got {type(signals).__name__}. Pass a frame with dates as rows and symbols as columns.')
     if signals.columns.nlevels == 2:
         have = set(signals.columns.get_level_values(0))
         if {'side', 'size'} <= have: return 'signals'
-        raise BadData(f"signals: fields {', '.join(sorted(map(str, have))[:5])}, wanted side and size. Pass a frame of make_signals, or one table of scores or calls.")
+        raise BadData(f"signals: fields {', '.join(sorted(map(str, have))[:5])}, wanted side and size. "
+                      "Pass a frame of make_signals, or one table of scores or calls.")
     v = signals.to_numpy(float)
     return 'calls' if np.isin(v[~np.isnan(v)], (-1., 0., 1.)).all() else 'scores'
 
@@ -61,16 +66,20 @@ def _spread(side, known): # equal gross of 1 a row, or none
     return decided(side.div(gross.where(gross > 0, 1.), axis=0), known)
 
 def _sized_calls(side, sizes):
-    wrong = (np.sign(sizes) * side < 0) | ((side == 0) & (sizes < 0)) if (sizes < 0).any(axis=None) else sizes.isna() & False
+    wrong = ((np.sign(sizes) * side < 0) | ((side == 0) & (sizes < 0)) if (sizes < 0).any(axis=None)
+             else sizes.isna() & False)
     if wrong.any(axis=None):
         i, j = np.argwhere(wrong.to_numpy())[0]
-        raise BadData(f'position_sizes: {sizes.columns[j]} is {sizes.iat[i, j]:.4g} on {sizes.index[i]:%Y-%m-%d}, its call {side.iat[i, j]:+.0f}. Give sizes the sign of the call, or none.')
-    return decided(side * sizes.abs().where(side != 0, 0.), side.notna()).where(sizes.notna() | side.isna() | (side == 0))
+        raise BadData(f'position_sizes: {sizes.columns[j]} is {sizes.iat[i, j]:.4g} on {sizes.index[i]:%Y-%m-%d}, '
+                      f'its call {side.iat[i, j]:+.0f}. Give sizes the sign of the call, or none.')
+    return decided(side * sizes.abs().where(side != 0, 0.), side.notna()).where(
+        sizes.notna() | side.isna() | (side == 0))
 
 def _refuse_weights(scores):
     s = scores.abs().sum(axis=1)[scores.notna().any(axis=1)]
     if len(s) and np.allclose(s, 1., rtol=0, atol=1e-9):
-        raise BadParams('signals: absolute values add up to 1 on every row, so these are weights and no scores. Pass them as position_sizes, with signals=None.')
+        raise BadParams('signals: absolute values add up to 1 on every row, so these are weights and no scores. '
+                        'Pass them as position_sizes, with signals=None.')
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #224f9c23
 def as_weights(
@@ -81,20 +90,24 @@ def as_weights(
 ) -> pd.DataFrame: # (T, N) weights, NaN = hold
     "Weights by the table above; `BadData` or `BadParams` for what could mean two things"
     kind, sizes = kind_of(signals), position_sizes
-    if sizes is None and kind == 'none': raise BadParams('run: neither signals nor position_sizes. Pass at least one of them.')
+    if sizes is None and kind == 'none':
+        raise BadParams('run: neither signals nor position_sizes. Pass at least one of them.')
     given = signals['side'] if kind == 'signals' else signals
     for who, x in dict(signals=given, position_sizes=sizes).items():
         if x is not None: check_weights(x, bars, who)
-    if kind == 'signals': w = _spread(given * signals['size'], given.notna()) if sizes is None else _sized_calls(given, sizes)
+    if kind == 'signals':
+        w = _spread(given * signals['size'], given.notna()) if sizes is None else _sized_calls(given, sizes)
     elif kind == 'calls': w = _spread(given, given.notna()) if sizes is None else _sized_calls(given, sizes)
     elif sizes is not None: w = sizes
-    elif given.shape[1] < 2: raise BadParams('signals: scores of one symbol cannot be ranked. Pass calls of -1, 0 or 1, or position_sizes.')
+    elif given.shape[1] < 2:
+        raise BadParams('signals: scores of one symbol cannot be ranked. Pass calls of -1, 0 or 1, or position_sizes.')
     else:
         _refuse_weights(given)
         w = dollar_neutral(given)
     most = w.abs().sum(axis=1)
     if most.max() > gross + 1e-9:
-        raise BadData(f'position_sizes: they add up to {most.max():.4g} of the equity on {most.idxmax():%Y-%m-%d}, gross is {gross:g}. Divide each row by its sum, or pass BacktestRunner(gross=...).')
+        raise BadData(f'position_sizes: they add up to {most.max():.4g} of the equity on {most.idxmax():%Y-%m-%d}, '
+                      f'gross is {gross:g}. Divide each row by its sum, or pass BacktestRunner(gross=...).')
     return w.astype(float)
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #49eb4293
@@ -102,7 +115,9 @@ def as_weights(
 class BacktestResult:
     "A backtest with what is known of its worth"
     name: str
-    metrics: dict # `backtest.engine.metrics`, and capacity_half, capacity, permutation_p, deflated_sharpe, probabilistic_sharpe, min_track_record (rows), trials, effective_trials
+    # `backtest.engine.metrics`, and capacity_half, capacity, permutation_p, deflated_sharpe, probabilistic_sharpe,
+    # min_track_record (rows), trials, effective_trials
+    metrics: dict
     ledger: Ledger
     weights: pd.DataFrame # (T, N)
     bars: pd.DataFrame # (T, F*N)
@@ -111,22 +126,27 @@ class BacktestResult:
     trials: Count # of the trial ledger, after this one
     journal: Path # of that ledger
     signals: pd.DataFrame | None = None # as handed in
-    evidence: dict = field(default_factory=dict) # permutation {kind: Permuted or why not}, deflated, intervals (metric; value lo hi); empty where not validated
+    # permutation {kind: Permuted or why not}, deflated, intervals (metric; value lo hi); empty where not validated
+    evidence: dict = field(default_factory=dict)
 
     @property
     def returns(self) -> pd.Series: return ledger_returns(self.ledger)
 
     @property
-    def is_significant(self) -> bool: return bool(self.metrics['permutation_p'] <= THRESHOLDS['permutation_dates'] and self.metrics['deflated_sharpe'] >= THRESHOLDS['deflated_sharpe'])
+    def is_significant(self) -> bool:
+        return bool(self.metrics['permutation_p'] <= THRESHOLDS['permutation_dates']
+                    and self.metrics['deflated_sharpe'] >= THRESHOLDS['deflated_sharpe'])
 
     @property
-    def verdict(self) -> Verdict: return verdict(run_checks(SimpleNamespace(figures=figures_of(self))), self.name) # by the rule of the page; what a runner does not ask is not run
+    # by the rule of the page; what a runner does not ask is not run
+    def verdict(self) -> Verdict: return verdict(run_checks(SimpleNamespace(figures=figures_of(self))), self.name)
 
     @property
     def sentence(self) -> str:
         m = self.metrics
         if not self.evidence: return f'{self.name} was not validated, so nothing is known of its significance.'
-        how = (f"a Sharpe ratio of {m['sharpe']:.2f}, permutation p {m['permutation_p']:.3f}, deflated Sharpe {m['deflated_sharpe']:.3f} after {self.trials.n:,} "
+        how = (f"a Sharpe ratio of {m['sharpe']:.2f}, permutation p {m['permutation_p']:.3f}, "
+               f"deflated Sharpe {m['deflated_sharpe']:.3f} after {self.trials.n:,} "
                f"{'trial' if self.trials.n == 1 else 'trials'}")
         return f"{self.name} is {'' if self.is_significant else 'not '}significant: {how}."
 
@@ -137,8 +157,9 @@ def figures_of(r: BacktestResult) -> dict:
     kept = {k: v if isinstance(v, dict) else dict(p=float(v.p)) for k, v in (tests or {}).items()}
     why = dict(why='the backtest runner does not ask; generate_report does')
     trials = dict(n=r.trials.n, effective=r.trials.effective)
-    return dict(name=r.name, trials=trials, sharpe=dict(sharpe=m.get('sharpe'), dsr=m.get('deflated_sharpe')), selection=why, overfit=why,
-                permutation=kept or dict(why='the result was not validated'), controls=why, annual_return=m.get('annual_return'))
+    return dict(name=r.name, trials=trials, sharpe=dict(sharpe=m.get('sharpe'), dsr=m.get('deflated_sharpe')),
+                selection=why, overfit=why, permutation=kept or dict(why='the result was not validated'),
+                controls=why, annual_return=m.get('annual_return'))
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #2f7a38bb
 def plain_costs(
@@ -148,7 +169,8 @@ def plain_costs(
     "Costs without sizes: the mean concession of the ledger as its slippage"
     traded = ledger.book['traded'].sum()
     if not costs.frictions and not costs.lot: return costs
-    return Costs(costs.commission, float(ledger.book['slippage'].sum() / traded) if traded > 0 else costs.slippage, costs.borrow)
+    return Costs(costs.commission, float(ledger.book['slippage'].sum() / traded) if traded > 0 else costs.slippage,
+                 costs.borrow)
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #44691852
 def permutations(
@@ -178,8 +200,10 @@ def judged(
     if not validate: return replace(r, metrics=m | dict(is_significant=False))
     own, tests = moments(r.returns), permutations(r, kinds, draws, seed)
     d = deflated_sharpe(own, r.trials.effective, r.trials.sharpe_sd)
-    m |= dict(permutation_p=max_p([getattr(t, 'p', float('nan')) for t in tests.values()]), deflated_sharpe=d.dsr, probabilistic_sharpe=d.psr, min_track_record=min_track_record(own))
-    out = replace(r, metrics=m, evidence=dict(permutation=tests, deflated=d, intervals=ledger_intervals(r.ledger, draws=draws, seed=seed, year=year)))
+    m |= dict(permutation_p=max_p([getattr(t, 'p', float('nan')) for t in tests.values()]), deflated_sharpe=d.dsr,
+              probabilistic_sharpe=d.psr, min_track_record=min_track_record(own))
+    out = replace(r, metrics=m, evidence=dict(
+        permutation=tests, deflated=d, intervals=ledger_intervals(r.ledger, draws=draws, seed=seed, year=year)))
     return replace(out, metrics=m | dict(is_significant=out.is_significant))
 
 def max_p(p): return float(np.max(p)) if len(p) else float('nan') # NaN where any is
@@ -196,10 +220,13 @@ class BacktestRunner:
     kinds: tuple = ('dates', 'names') # of permutation; the largest p counts
     gross: float = 1. # most that the absolute weights of a row may add up to
     year: float | None = None # rows a year; None = as the dates of the prices say
-    benchmark: pd.Series | None = None # (T,) price level on the rows of the prices; None = the mean of the names' returns
+    # (T,) price level on the rows of the prices; None = the mean of the names' returns
+    benchmark: pd.Series | None = None
 
     @property
-    def journal(self) -> Path: return Path(self.ledger) if self.ledger else Path(settings.load_settings().reports_dir).absolute() / 'trials.jsonl'
+    def journal(self) -> Path:
+        return (Path(self.ledger) if self.ledger
+                else Path(settings.load_settings().reports_dir).absolute() / 'trials.jsonl')
 
     def run(self,
         signals: pd.DataFrame | None, # (T, N) scores or calls, a signal frame, or None
@@ -218,7 +245,8 @@ class BacktestRunner:
             trial.returns = ledger_returns(led).rename(name)
         room = capacity(w, bars, self.costs, year=self.year)
         m = metrics(led, self.benchmark, self.year) | dict(capacity_half=room['half'], capacity=room['whole'])
-        return self._judged(BacktestResult(name, m, led, w, bars, self.costs, self.cash, count(self.journal), self.journal, signals), validate)
+        return self._judged(BacktestResult(name, m, led, w, bars, self.costs, self.cash, count(self.journal),
+                                           self.journal, signals), validate)
 
     def compare_strategies(self,
         strategies: dict, # name -> signals, or (signals, position_sizes)
@@ -230,7 +258,8 @@ class BacktestRunner:
 
     def run_all(self, strategies: dict, prices: pd.DataFrame, validate: bool = True) -> dict: # name -> BacktestResult
         "Every strategy, all judged at the same count"
-        if not strategies: raise BadParams('compare_strategies: no strategies. Pass at least one name with its signals.')
+        if not strategies:
+            raise BadParams('compare_strategies: no strategies. Pass at least one name with its signals.')
         pair = lambda x: x if isinstance(x, tuple) else (x, None)
         done = {n: self.run(pair(x)[0], prices, pair(x)[1], False, n) for n, x in strategies.items()}
         total = count(self.journal)
@@ -238,7 +267,8 @@ class BacktestRunner:
 
     def generate_report(self, result, path: str | Path, **more) -> Path: # `more`: of `generate_report`
         "Tear sheet of a result, or of a dict of them"
-        return generate_report(result, path, **dict(benchmark=self.benchmark, draws=self.draws, seed=self.seed, year=self.year) | more)
+        return generate_report(
+            result, path, **dict(benchmark=self.benchmark, draws=self.draws, seed=self.seed, year=self.year) | more)
 
     def _judged(self, r, validate): return judged(r, validate, self.kinds, self.draws, self.seed, self.year)
 
@@ -250,22 +280,28 @@ def comparison(
     "Strategies side by side, with paired intervals and the p of the best"
     first = next(iter(results.values()))
     j = common({n: r.ledger for n, r in results.items()})
-    rows = {n: (metrics(replace(r.ledger, start=j.before), year=year) if n in j.ret else {}) | {k: r.metrics[k] for k in (*UNKNOWN, 'capacity', 'is_significant')} for n, r in results.items()}
+    rows = {n: (metrics(replace(r.ledger, start=j.before), year=year) if n in j.ret else {})
+            | {k: r.metrics[k] for k in (*UNKNOWN, 'capacity', 'is_significant')} for n, r in results.items()}
     for g in sharpe_gaps(j.ret, draws, seed=seed, year=year) if first.name in j.ret else []:
-        rows[g.peer] |= dict(diff=-g.diff, lo=-g.hi, hi=-g.lo, side=dict(ahead='behind', behind='ahead').get(g.side, g.side))
+        rows[g.peer] |= dict(diff=-g.diff, lo=-g.hi, hi=-g.lo,
+                             side=dict(ahead='behind', behind='ahead').get(g.side, g.side))
     x = pd.DataFrame.from_dict(rows, orient='index').reindex(columns=list(COMPARED)).rename_axis('strategy')
     name, base = _base(first.bars, j, results)
     spa = superior(j.ret.sub(base, axis=0), draws, seed=seed).consistent if j.ret.shape[1] else float('nan')
     p = x['permutation_p'].dropna().astype(float)
-    return x.assign(q=false_discovery(p)['q'].reindex(x.index) if len(p) else np.nan, spa_p=spa, against=name, is_significant=x['is_significant'].astype(bool))
+    return x.assign(q=false_discovery(p)['q'].reindex(x.index) if len(p) else np.nan, spa_p=spa, against=name,
+                    is_significant=x['is_significant'].astype(bool))
 
-COMPARED = ('annual_return', 'volatility', 'sharpe', 'max_drawdown', 'turnover', 'break_even_bp', 'capacity', 'permutation_p', 'q', 'deflated_sharpe', 'is_significant',
-            'diff', 'lo', 'hi', 'side', 'spa_p', 'against')
+COMPARED = ('annual_return', 'volatility', 'sharpe', 'max_drawdown', 'turnover', 'break_even_bp', 'capacity',
+            'permutation_p', 'q', 'deflated_sharpe', 'is_significant', 'diff', 'lo', 'hi', 'side', 'spa_p',
+            'against')
 
 def _base(bars, j, results): # equal weight where all are mostly long, else cash
     book = lambda n: results[n].ledger.book.loc[j.ret.index]
     if j.ret.shape[1] and all((1 - book(n)['cash'] / book(n)['equity']).mean() > .5 for n in j.ret):
-        return 'equal weight', backtest(equal_weight(bars), bars, next(iter(results.values())).costs).equity.pct_change(fill_method=None).loc[j.ret.index]
+        return ('equal weight',
+                backtest(equal_weight(bars), bars, next(iter(results.values())).costs).equity.pct_change(
+                    fill_method=None).loc[j.ret.index])
     return 'cash', pd.Series(0., j.ret.index)
 
 # %% ../nbs/81_evaluate/evaluate.ipynb #4e34960c
@@ -316,10 +352,12 @@ def generate_report(
     c = results_case(rs, benchmark, horizon, draws, seed, year)
     main, names = next(iter(rs.values())), c.bars['Close'].shape[1]
     words = survivorship_words(c.tables['survivorship'], names)
-    facts = dict(name=data, hash=frame_hash(c.bars), rows=len(c.bars), symbols=names, first=f'{c.bars.index[0]:%Y-%m-%d}', last=f'{c.bars.index[-1]:%Y-%m-%d}')
-    sheet = TearSheet(c.ledgers, c.benchmark, facts, dict(parameters=dict(cash=main.cash), seed=seed), trials=c.count, evidence=collect_evidence(c), title=title or main.name,
-                      equal=c.equal, peers=(c.equal,), scores=c.scores, target=c.target, costs=main.costs, fill=fill_field(c.bars), caveats=(words, *caveats),
-                      periods=c.periods, seed=seed, draws=draws)
+    facts = dict(name=data, hash=frame_hash(c.bars), rows=len(c.bars), symbols=names,
+                 first=f'{c.bars.index[0]:%Y-%m-%d}', last=f'{c.bars.index[-1]:%Y-%m-%d}')
+    sheet = TearSheet(c.ledgers, c.benchmark, facts, dict(parameters=dict(cash=main.cash), seed=seed),
+                      trials=c.count, evidence=collect_evidence(c), title=title or main.name, equal=c.equal,
+                      peers=(c.equal,), scores=c.scores, target=c.target, costs=main.costs, fill=fill_field(c.bars),
+                      caveats=(words, *caveats), periods=c.periods, seed=seed, draws=draws)
     write_text(tearsheet(sheet), Path(path))
     return Path(path)
 
@@ -331,17 +369,25 @@ def results_case(
 ): # StrategyCase
     "Results of a runner as a case of evidence; `BadData` for results of other bars"
     from gnn_quant.evidence.collect import StrategyCase
-    if not rs or not all(isinstance(r, BacktestResult) for r in rs.values()): raise BadParams('generate_report: no results. Pass a BacktestResult, or a dict of them by name.')
+    if not rs or not all(isinstance(r, BacktestResult) for r in rs.values()):
+        raise BadParams('generate_report: no results. Pass a BacktestResult, or a dict of them by name.')
     main = next(iter(rs.values()))
-    if odd := [n for n, r in rs.items() if not r.bars.equals(main.bars)]: raise BadData(f'generate_report: {odd[0]} was run on other bars than {main.name}. Run all of them on the same.')
+    if odd := [n for n, r in rs.items() if not r.bars.equals(main.bars)]:
+        raise BadData(f'generate_report: {odd[0]} was run on other bars than {main.name}. Run all of them on the same.')
     w, led = {n: r.weights for n, r in rs.items()}, {n: r.ledger for n, r in rs.items()}
     if 'equal weight' not in w:
-        w['equal weight'] = equal_weight(main.bars).where(main.bars.index.to_series() >= min(x.start for x in led.values()), axis=0)
+        w['equal weight'] = equal_weight(main.bars).where(main.bars.index.to_series()
+                                                          >= min(x.start for x in led.values()), axis=0)
         led['equal weight'] = backtest(w['equal weight'], main.bars, main.costs, main.cash)
-    scores = {n: r.signals['score'] if kind_of(r.signals) == 'signals' else r.signals for n, r in rs.items() if kind_of(r.signals) in ('signals', 'scores')}
-    return StrategyCase(w, led, main.bars, plain_costs(main.costs, main.ledger), even_benchmark(main.bars) if benchmark is None else benchmark, count(main.journal),
-                trial_returns(main.journal), scores, make_target(main.bars, horizon) if scores else None, equal='equal weight', hashes=dict(bars=frame_hash(main.bars)),
-                tables=dict(survivorship=survivorship(main.weights, main.bars, main.costs, cash=main.cash, seed=seed, year=year), **_sizes(main, year)),
-                draws=draws, seed=seed, periods=year)
+    scores = {n: r.signals['score'] if kind_of(r.signals) == 'signals' else r.signals for n, r in rs.items()
+              if kind_of(r.signals) in ('signals', 'scores')}
+    return StrategyCase(w, led, main.bars, plain_costs(main.costs, main.ledger),
+                        even_benchmark(main.bars) if benchmark is None else benchmark, count(main.journal),
+                        trial_returns(main.journal), scores, make_target(main.bars, horizon) if scores else None,
+                        equal='equal weight', hashes=dict(bars=frame_hash(main.bars)),
+                        tables=dict(survivorship=survivorship(main.weights, main.bars, main.costs, cash=main.cash,
+                                                              seed=seed, year=year), **_sizes(main, year)),
+                        draws=draws, seed=seed, periods=year)
 
-def _sizes(r, year): return dict(capacity=capacity_curve(r.weights, r.bars, r.costs, year=year)) if 'Volume' in fields(r.bars) else {}
+def _sizes(r, year):
+    return dict(capacity=capacity_curve(r.weights, r.bars, r.costs, year=year)) if 'Volume' in fields(r.bars) else {}

@@ -10,7 +10,6 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from _form import NOT_YET, NOT_YET_FILES
 from _notebooks import (NBS, PACKAGE, ROOT, all_notebooks, cells_of, default_exp, is_export, kind_of, measure,
                         module_notebooks)
 from _notebooks import cell_lines, deep_statements, docstring_lines, entry_lines, form_faults, name_of, nesting
@@ -60,20 +59,14 @@ def in_root(path): return path.relative_to(ROOT).as_posix()
 @EVERY
 def test_width_and_nesting(path):
     faults = notebook_faults(path)
-    if name_of(path) in NOT_YET: assert faults, f'{name_of(path)} is clean: take it off NOT_YET'
-    else: assert not faults, 'Break the line, or name the step.'
+    assert not faults, 'Break the line, or name the step.'
 
 
 @pytest.mark.parametrize('path', FILES, ids=in_root)
 def test_width_and_nesting_of_files(path):
     text = path.read_text(encoding='utf-8')
     faults = form_faults(text, ast.parse(text))
-    if in_root(path) in NOT_YET_FILES: assert faults, f'{in_root(path)} is clean: take it off NOT_YET_FILES'
-    else: assert not faults, 'Break the line, or name the step.'
-
-
-def test_the_lists_of_what_is_not_yet_in_form_name_what_exists():
-    assert set(NOT_YET) <= set(map(name_of, all_notebooks())) and set(NOT_YET_FILES) <= set(map(in_root, FILES))
+    assert not faults, 'Break the line, or name the step.'
 
 
 def test_the_form_check_finds_each_excess():

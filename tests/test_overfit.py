@@ -90,7 +90,8 @@ def test_halves_are_all_choices_and_mirror_each_other():
 def test_subset_sums_are_sums_over_subsets():
     x = np.random.default_rng(0).normal(size=(5, 3))
     got = subset_sums(x)
-    assert np.allclose(got, [[x[[i for i in range(5) if m >> i & 1], j].sum() for j in range(3)] for m in range(32)])
+    def rows(m): return [i for i in range(5) if m >> i & 1]
+    assert np.allclose(got, [[x[rows(m), j].sum() for j in range(3)] for m in range(32)])
 
 
 def test_only_ranks_matter_so_order_of_columns_leverage_and_units_do_not():

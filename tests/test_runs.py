@@ -215,7 +215,10 @@ def until(check, seconds=60):
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
 def test_a_runner_that_is_killed(tmp_path, how):
     s, mark = place(tmp_path), tmp_path / 'mark'
-    hang = f"import os, pathlib, time\npathlib.Path(run_dir, 'checkpoints').mkdir()\npathlib.Path(run_dir, 'checkpoints', 'fold').write_text('half')\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(600)"
+    hang = '\n'.join([
+        'import os, pathlib, time', "pathlib.Path(run_dir, 'checkpoints').mkdir()",
+        "pathlib.Path(run_dir, 'checkpoints', 'fold').write_text('half')",
+        f'pathlib.Path({str(mark)!r}).write_text(str(os.getpid()))', 'time.sleep(600)'])
     write(s.notebooks_dir, 'train', "run_dir: str = ''\nslow: bool = True",
           f'if slow and not pathlib.Path({str(mark)!r}).exists():\n' + textwrap.indent(hang, '    '),
           FINISH.format("sorted(p.name for p in pathlib.Path(run_dir).rglob('fold'))"))

@@ -143,7 +143,9 @@ def gpu_rows(sizes, repeats):
     for n in sizes:
         x, made = sides(n, device='cuda')
         goal = torch.randn(n, OUT, device='cuda')
-        whole = lambda f, m: (lambda run: lambda: (run(), torch.cuda.synchronize()))(step(x, f, m, goal))
+        def whole(f, m):
+            run = step(x, f, m, goal)
+            return lambda: (run(), torch.cuda.synchronize())
         for peer, name in PEERS.items():
             yield ratio(f'GPU, {name}', n, whole(*made['ours']), whole(*made[peer]), 'edges/s', n * K, repeats)
         yield from (r | dict(case='GPU, ' + r['case']) for r in option_rows(n, repeats, 'cuda'))

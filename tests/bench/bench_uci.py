@@ -85,7 +85,7 @@ def measure(path, alloc, threads, quick):
         net, book = sides(task, .1, padded)
         given = [batch(task, b) for b in picked]
         steps = [stepper(m, given) for m in (net, book)]
-        rounds = lambda s: (lambda: [s() for _ in picked])
+        def rounds(s): return lambda: [s() for _ in picked]
         r = ratio(f'{case}, {alloc} allocator', threads, *map(rounds, steps), 'contacts/s', 200 * len(picked),
                   1 if quick else 2)
         rows.append(r | {f'gap {k}': v for k, v in same.items()})
