@@ -220,13 +220,11 @@ class BacktestRunner:
     kinds: tuple = ('dates', 'names') # of permutation; the largest p counts
     gross: float = 1. # most that the absolute weights of a row may add up to
     year: float | None = None # rows a year; None = as the dates of the prices say
-    # (T,) price level on the rows of the prices; None = the mean of the names' returns
-    benchmark: pd.Series | None = None
+    benchmark: pd.Series | None = None # (T,) price level by row of the prices; None = the mean of the names
 
     @property
     def journal(self) -> Path:
-        return (Path(self.ledger) if self.ledger
-                else Path(settings.load_settings().reports_dir).absolute() / 'trials.jsonl')
+        return Path(self.ledger or Path(settings.load_settings().reports_dir).absolute() / 'trials.jsonl')
 
     def run(self,
         signals: pd.DataFrame | None, # (T, N) scores or calls, a signal frame, or None
@@ -361,6 +359,7 @@ def generate_report(
     write_text(tearsheet(sheet), Path(path))
     return Path(path)
 
+# %% ../nbs/81_evaluate/evaluate.ipynb #ded01e50
 def results_case(
     rs: dict, # name -> BacktestResult on the same bars; the first is under judgement
     benchmark: pd.Series | None, # (T,) price level; None: `even_benchmark`

@@ -5,10 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from _outside import ROOT, outside_env
+from _outside import ROOT, Installed, copy_package, outside_env
 
+from gnn_quant.core import BadData, LookAhead
+from gnn_quant.data.load import load_bundle
+from gnn_quant.evidence.collect import Evidence
 from gnn_quant.evidence.trials import count
+from gnn_quant.graph.edge_builders import make_edges
+from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.reuse import plugin_hashes
 from gnn_quant.report.markup import loads
+from gnn_quant.report.outside_sections import outside_section
 from gnn_quant.runs.folders import list_runs
 from gnn_quant.settings import Settings
 
@@ -55,8 +62,6 @@ def test_every_kind_is_run_audited_counted_and_reported(day, settings):
 
 
 def test_what_did_not_change_is_not_run_again(day, settings):
-    again = daily(settings)
-    assert Path(again.stdout.strip().splitlines()[-1]) == day, again.stderr[-2000:]
     done = daily(settings, '-p', 'costs.slippage_bp=12', '--until', 'backtest')
     assert done.returncode == 0, done.stderr[-3000:]
     made = {n: len(list_runs(settings, n, 'finished')) for n in ('features', 'train', 'signals', 'backtest', 'audit')}
@@ -64,28 +69,34 @@ def test_what_did_not_change_is_not_run_again(day, settings):
     assert count(Path(settings.reports_dir) / 'trials.jsonl').n == 4
 
 
-def test_a_builder_that_reads_later_prices_is_refused_by_name(day, settings):
-    done = daily(settings, '-p', 'graph.builders=["outside_pkg:later_pairs"]', '--until', 'features')
-    assert done.returncode != 0 and 'later_pairs' in done.stderr and 'LookAhead' in done.stderr
+def test_a_builder_that_reads_later_prices_is_refused_by_name():
+    with Installed():
+        bundle = load_bundle('outside_pkg:outside_market')
+        assert len(make_edges(bundle, ['outside_pkg:trailing_pairs']))
+        with pytest.raises(LookAhead, match='later_pairs'): make_edges(bundle, ['outside_pkg:later_pairs'])
 
 
-@pytest.mark.parametrize('kind', ['check', 'section'])
-def test_what_writes_into_the_evidence_is_refused_by_name(kind, day, settings):
-    done = daily(settings, '-p', f'evidence.{kind}s=["outside_pkg:meddling_{kind}"]')
-    assert done.returncode != 0 and f'{kind} outside_pkg:meddling_{kind}' in done.stderr
-    assert 'changed the case' in done.stderr
+def test_a_check_that_writes_into_the_evidence_is_refused_by_name(day, settings):
+    done = daily(settings, '-p', 'evidence.checks=["outside_pkg:meddling_check"]')
+    assert done.returncode != 0 and 'check outside_pkg:meddling_check: it changed the case' in done.stderr
 
 
-def test_a_change_of_the_package_makes_its_stages_anew(day, settings, tmp_path):
-    "The package's own code is part of what a stage was made from"
-    from _outside import copy_package
-    folder = copy_package(tmp_path)
+def test_a_section_that_writes_into_the_evidence_is_refused_by_name():
+    with Installed() as plugins:
+        p = plugins.find('section', 'outside_pkg:meddling_section')
+        with pytest.raises(BadData, match='section outside_pkg:meddling_section: it changed the case'):
+            outside_section(p.label, p.make, None, Evidence({}, {}))
+        plain = plugins.find('section', 'outside_pkg:orders_note')
+        said = outside_section(plain.label, plain.make, None, Evidence({}, {}), plain.needs)
+        assert 'needs ledger, which this case lacks' in said
+
+
+def test_the_code_of_the_package_is_part_of_what_a_stage_was_made_from(tmp_path):
+    folder, e = copy_package(tmp_path), Experiment.load(EXPERIMENT)
+    with Installed(folder): before = plugin_hashes(e)
     module = folder / 'outside_pkg/weights.py'
     module.write_text(module.read_text() + '\n# another line\n')
-    env = outside_env(folder) | {f'GNNQ_{k.upper()}': str(getattr(settings, k))
-                                 for k in ('data_dir', 'reports_dir', 'notebooks_dir')}
-    before = {n: len(list_runs(settings, n, 'finished')) for n in ('features', 'train', 'signals')}
-    done = subprocess.run([str(Path(sys.executable).with_name('gnnq')), 'daily', '-e', str(EXPERIMENT), '--until',
-                           'signals'], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert len(list_runs(settings, 'signals', 'finished')) == before['signals'] + 1
+    with Installed(folder): after = plugin_hashes(e)
+    assert set(before) == set(after) >= {'sizer outside_pkg:sign_weight', 'builder outside_pkg:trailing_pairs',
+                                         'source outside_pkg:outside_market', 'check outside_pkg:holds_cash'}
+    assert all(before[k] != after[k] for k in before), 'whatever module of it was changed'

@@ -85,7 +85,7 @@ def make_edges(
         No such builder or option (the nearest is named), or data that it needs are missing.
     """
     if not builders: raise BadParams('graph: no builder. Name at least one, such as rolling.')
-    e = merge(*(_built(bundle, dict(b), checked) for b in builders))
+    e = merge(*(_built(bundle, dict(name=b) if isinstance(b, str) else dict(b), checked) for b in builders))
     if not static_sectors or bundle.sectors is None: return e
     return mark_sectors(e, bundle.sectors, bundle.index[0], assume_static=True)
 
