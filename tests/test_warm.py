@@ -98,3 +98,17 @@ time.sleep(600)
 
 def test_a_library_that_is_missing_is_left_to_the_notebook():
     assert preload(('json', 'no_such_module_at_all')) == ['no_such_module_at_all']
+
+
+def test_a_process_whose_parent_died_before_it_could_ask_ends_by_itself(tmp_path):
+    code = f"""
+import os, time
+from gnn_quant.runs.warm import die_with_parent
+parent = os.getpid()
+if not os.fork():
+    while os.getppid() == parent: time.sleep(.01)
+    die_with_parent(parent)
+    open({str(tmp_path / 'lives')!r}, 'w').close()
+"""
+    subprocess.run([sys.executable, '-c', code], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert not (tmp_path / 'lives').exists(), 'run returned when the last holder of the pipe, the child, had ended'

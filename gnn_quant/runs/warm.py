@@ -54,9 +54,12 @@ def receive_message(
     return json.loads(body) if body else None
 
 # %% ../../nbs/82_runs/warm.ipynb #a95da279
-def die_with_parent():
-    "Ask Linux to kill this process when its parent ends; elsewhere nothing happens"
+def die_with_parent(
+    parent: int, # process id, taken before this process was made
+):
+    "Ask Linux to kill this process when its parent ends (elsewhere nothing happens), and end now if it has ended already"
     with contextlib.suppress(OSError, AttributeError): ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+    if os.getppid() != parent: os._exit(1)
 
 # %% ../../nbs/82_runs/warm.ipynb #f23daef9
 def threads_alive() -> int: # of this process; 1 where the system does not say
@@ -65,17 +68,17 @@ def threads_alive() -> int: # of this process; 1 where the system does not say
     except OSError: return 1
 
 # %% ../../nbs/82_runs/warm.ipynb #fe4f6625
-def _become_kernel(request):
+def _become_kernel(request, server):
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()
-    die_with_parent()
+    die_with_parent(server)
     log = os.open(request['log'], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)): os.dup2(source, target)
     os.environ.clear()
-    os.environ.update(request['env'] | dict(JPY_PARENT_PID=str(os.getppid())))
+    os.environ.update(request['env'] | dict(JPY_PARENT_PID=str(server)))
     os.chdir(request['cwd'])
     if request['path'] not in sys.path: sys.path.insert(0, request['path'])
     sys.argv = request['argv']
@@ -99,6 +102,7 @@ def serve_forks(
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     send_message(sock, dict(ready=True, threads=threads_alive()))
+    server = os.getpid()
     while True:
         ready = select.select([sock, read], [], [])[0]
         if read in ready:
@@ -107,15 +111,15 @@ def serve_forks(
         if sock not in ready: continue
         if (request := receive_message(sock)) is None: return
         if not (pid := os.fork()):
-            try: _become_kernel(request)
+            sock.close()
+            try: _become_kernel(request, server)
             finally: os._exit(1)
         send_message(sock, dict(pid=pid))
 
 # %% ../../nbs/82_runs/warm.ipynb #4a50e657
 def server_main():
     "Entry of the server; its arguments are a socket, the runner's process id, and modules to import"
-    die_with_parent()
-    if os.getppid() != int(sys.argv[2]): return
+    die_with_parent(int(sys.argv[2]))
     sock = socket.socket(fileno=int(sys.argv[1]))
     preload(tuple(sys.argv[3:]))
     serve_forks(sock)
