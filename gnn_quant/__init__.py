@@ -2,8 +2,8 @@ __version__ = "0.1.0"
 
 # Entry points by name; a module is imported when its name is asked for
 _LAZY = dict(
-    Experiment='pipeline.config', BacktestRunner='evaluate', Bundle='data.bundle', AsOfTable='data.asof', load_bundle='data.load',
-    peeks='core', judge='own_book', Settings='settings', Costs='market', Check='evidence.checks')
+    Experiment='pipeline.experiment', BacktestRunner='evaluate', Bundle='data.bundle', AsOfTable='data.asof', load_bundle='data.load',
+    peeks='core', judge='own_book', Settings='settings', Costs='costs', Check='evidence.checks')
 __all__ = ['__version__', *_LAZY]
 
 

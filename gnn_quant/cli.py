@@ -155,7 +155,7 @@ def daily_command(
 
 # %% ../nbs/98_cli/cli.ipynb #569745b6
 def _experiment(name, changes=()):
-    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.experiment import Experiment
     e = Experiment.load(name, settings())
     return e.override(list(changes)) if changes else e
 
@@ -259,7 +259,7 @@ def trials_list_command(
 ):
     "List what was tried, newest first, and say how many trials that makes."
     from gnn_quant.core import BadParams
-    from gnn_quant.evidence.trials import entries_of, trials_of
+    from gnn_quant.evidence.trial_ledger import entries_of, trials_of
     from gnn_quant.runs.trials import counted, journal_path
     if status not in ('', 'finished', 'failed', 'abandoned'):
         raise BadParams(f'trials: status={status!r}. Use one of: finished, failed, abandoned.')
@@ -271,7 +271,7 @@ def trials_list_command(
 
 # %% ../nbs/98_cli/cli.ipynb #4938fd0f
 def trial_row(
-    t, # `evidence.trials.Trial`
+    t, # `evidence.trial_ledger.Trial`
 ) -> tuple: # texts
     "A trial as a row of the list"
     from gnn_quant.data.calendar import SESSIONS
@@ -281,7 +281,7 @@ def trial_row(
 
 # %% ../nbs/98_cli/cli.ipynb #ee2078a3
 def counted_words(
-    c, # `evidence.trials.Count`
+    c, # `evidence.trial_ledger.Count`
 ) -> str: # one line
     "A count in words"
     return (f"{c.n} {'trial' if c.n == 1 else 'trials'}, worth {c.effective:.1f} independent: "
@@ -311,7 +311,7 @@ def trials_merge_command(
                                          ".head, .returns and .merged have to lie beside it.")],
 ):
     "Import trials recorded on another machine; duplicates are skipped."
-    from gnn_quant.evidence.trials import import_trials
+    from gnn_quant.evidence.trial_ledger import import_trials
     from gnn_quant.runs.trials import counted, journal_path
     s = settings()
     new = import_trials(journal_path(s), other)

@@ -19,13 +19,15 @@ from .backtest.engine import ledger_intervals
 from .stats.paired import common, sharpe_gaps
 from .backtest.permutation import permutation_test
 from .stats.multiple_testing import false_discovery, superior
-from .stats.sharpe import deflated_sharpe, min_track_record, moments
+from .stats.deflated_sharpe import deflated_sharpe
+from .stats.sharpe import min_track_record, moments
 from types import SimpleNamespace
 from .evidence.checks import THRESHOLDS, run_checks
 from .evidence.verdict import Verdict, verdict
-from .evidence.trials import Count, count, recorded, trial_returns
+from .evidence.trial_ledger import Count, count, recorded, trial_returns
 from .data.target import make_target
-from .market import Costs, Ledger, check_weights
+from .costs import Costs
+from .market import Ledger, check_weights
 from .portfolio.sizing import decided, dollar_neutral, equal_weight
 from .backtest.sensitivity import capacity, capacity_curve, survivorship, survivorship_words
 from .storage.files import write_text
@@ -344,8 +346,8 @@ def generate_report(
     BadData : for results of other bars.
     """
     from gnn_quant.evidence.collect import collect_evidence
-    from gnn_quant.report.page import tearsheet
-    from gnn_quant.report.sheet import TearSheet
+    from gnn_quant.report.tear_sheet import tearsheet
+    from gnn_quant.report.tear_sheet_data import TearSheet
     rs = {result.name: result} if isinstance(result, BacktestResult) else dict(result)
     c = results_case(rs, benchmark, horizon, draws, seed, year)
     main, names = next(iter(rs.values())), c.bars['Close'].shape[1]

@@ -18,14 +18,15 @@ from .data.calendar import rows_a_year
 from .data.sources.frames import on_rows_of, read_frame_of, read_prices
 from .evaluate import BacktestRunner, even_benchmark, results_case
 from .evidence.collect import Evidence, StrategyCase, collect_evidence
-from .evidence.trials import Count, count, recorded, trial_returns
+from .evidence.trial_ledger import Count, count, recorded, trial_returns
 from .evidence.verdict import Verdict
 from .backtest.sensitivity import survivorship_words
 from .lookahead.audit import Line, audit as run_audit
 from .lookahead.audit_report import audit_figures
-from .market import Costs, as_ledger
-from .report.page import tearsheet
-from .report.sheet import TearSheet
+from .costs import Costs
+from .market import as_ledger
+from .report.tear_sheet import tearsheet
+from .report.tear_sheet_data import TearSheet
 from .settings import load_settings
 from .storage.files import write_text
 

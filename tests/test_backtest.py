@@ -7,7 +7,8 @@ from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.backtest.engine import (_vectorbt_run, agree, backtest, benchmark_metrics, break_even, drawdown,
                                        drawdown_rows, ledger_returns, metrics, return_metrics, round_trips,
                                        trip_metrics, vectorbt_ledger)
-from gnn_quant.market import Costs, simulate
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate
 from gnn_quant.portfolio.sizing import (cap_turnover, dollar_neutral, equal_weight, long_only, rebalance_every,
                                         vol_target)
 from test_market import market

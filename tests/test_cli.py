@@ -12,7 +12,7 @@ from _runs import FINISH, write
 from typer.testing import CliRunner
 
 from gnn_quant import __version__
-from gnn_quant.evidence.trials import begin_trial, recorded
+from gnn_quant.evidence.trial_ledger import begin_trial, recorded
 from gnn_quant.pipeline.daily import DAY
 from gnn_quant.runs.folders import list_runs
 from gnn_quant.settings import Settings
@@ -32,7 +32,7 @@ def home(tmp_path_factory):
                  'seed: int = 0  # of everything random', "note: str = ''", *(f"{a}_run: str = ''" for a in above)]
         if name == 'tearsheet': lines.append('reused: list[str] = []')
         toml = ("open(run_dir + '/experiment.toml', "
-                "'w').write(experiment)\nfrom gnn_quant.pipeline.config import Experiment\n")
+                "'w').write(experiment)\nfrom gnn_quant.pipeline.experiment import Experiment\n")
         toml += "cost = Experiment.loads(experiment).costs.slippage_bp\n"
         page = ("for p in ('tearsheet', 'another'): open(f'{run_dir}/{p}.html', 'w').write('<p>')\n"
                 if name == 'tearsheet' else '')

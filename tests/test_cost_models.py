@@ -2,7 +2,7 @@
 import pytest
 
 from gnn_quant.core import BadParams
-from gnn_quant.market import Costs
+from gnn_quant.costs import Costs
 from gnn_quant.plugins import find
 
 

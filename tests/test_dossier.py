@@ -14,14 +14,15 @@ from gnn_quant.evidence.checks import REQUIRED_CHECKS, Check, run_checks
 from gnn_quant.evidence.collect import StrategyCase, against, collect_evidence, family
 from gnn_quant.stats.paired import common
 from gnn_quant.evidence.verdict import verdict
-from gnn_quant.evidence.trials import count, recorded, trial_returns
+from gnn_quant.evidence.trial_ledger import count, recorded, trial_returns
 from gnn_quant.data.target import make_target
 from gnn_quant.data.events import correlation_events
-from gnn_quant.market import Costs, simulate
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, rebalance_every
 from gnn_quant.pipeline import evidence as kept
 from gnn_quant.pipeline.artifacts import Edges, Features, Ledgers, Scores, Targets, Weights
-from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.experiment import Experiment
 from gnn_quant.runs.folders import Run, write_manifest
 from gnn_quant.pipeline.verify import check_evidence, flat
 from gnn_quant.storage.files import read_frame, read_json, write_frame, write_json

@@ -9,7 +9,7 @@ from _runs import killed
 from gnn_quant.core import StaleData
 from gnn_quant.pipeline.artifacts import Features, artefact_of
 from gnn_quant.pipeline.audit_run import audit_run, signals_of
-from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.experiment import Experiment
 from gnn_quant.pipeline.daily import DAY, ExperimentRun, in_silence, run_day, run_named
 from gnn_quant.pipeline.verify import verify
 from gnn_quant.runs.engine import run

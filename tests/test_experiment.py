@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from gnn_quant.core import BadParams
-from gnn_quant.pipeline.config import UNHASHED, Experiment
+from gnn_quant.pipeline.experiment import UNHASHED, Experiment
 from gnn_quant.pipeline.experiment_commands import check_text, diff_text, experiment_text
-from gnn_quant.pipeline.experiment_file import experiment_names
+from gnn_quant.pipeline.experiment_migration import experiment_names
 from gnn_quant.pipeline.experiment_problems import all_paths, type_at
 from gnn_quant.pipeline.sections import age_of, model_options
 from gnn_quant.pipeline.toml_text import freeze, read_toml, thaw, to_toml
@@ -323,7 +323,7 @@ def test_what_cannot_be_migrated_is_refused_with_the_way_out(text, says):
 
 
 def test_every_parameter_of_the_old_notebooks_has_a_place():
-    from gnn_quant.pipeline.experiment_file import MOVED_KEYS
+    from gnn_quant.pipeline.experiment_migration import MOVED_KEYS
     for old, path in MOVED_KEYS.items():
         assert path == 'models' or '*' in path or type_at(Experiment, path) is not None, old
 
@@ -427,7 +427,7 @@ def test_the_environment_stands_in_where_the_file_is_silent():
 
 
 def test_it_imports_neither_networks_nor_plots():
-    code = ('import sys, gnn_quant.pipeline.config; '
+    code = ('import sys, gnn_quant.pipeline.experiment; '
             'print([m for m in ("torch", "lightgbm", "matplotlib", "vectorbt", "numba") if m in sys.modules])')
     assert (subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip()
             == '[]')

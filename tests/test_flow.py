@@ -37,7 +37,7 @@ def imports(tree, known, module=''):
     return found
 
 
-# `from gnn_quant import Experiment` is an import of pipeline.config
+# `from gnn_quant import Experiment` is an import of pipeline.experiment
 ENTRY_POINTS = __import__('gnn_quant')._LAZY
 
 

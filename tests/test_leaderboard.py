@@ -9,7 +9,7 @@ from gnn_quant.data.load import load_bundle
 from gnn_quant.stats.ic import daily_ic, graph_sentence, hac_t
 from gnn_quant.evidence.leaderboard import (cost_table, dataset_task, leaderboard_table, published_inputs, rank_average,
                                             ranking_task, run_leaderboard, task_events)
-from gnn_quant.market import Costs
+from gnn_quant.costs import Costs
 from gnn_quant.report.leaderboard import interval_chart, leaderboard_page
 
 DAYS = pd.bdate_range('2020-01-01', periods=240, name='date')
@@ -121,7 +121,7 @@ def test_costs_take_what_they_should(task):
 
 
 def test_the_run_notebook_counts_its_models_and_leaves_its_page(tmp_settings):
-    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.experiment import Experiment
     from gnn_quant.pipeline.daily import run_named
     from gnn_quant.runs.trials import trials_so_far
     e = Experiment.load('leaderboard', tmp_settings).with_(
@@ -141,7 +141,7 @@ def test_the_run_notebook_counts_its_models_and_leaves_its_page(tmp_settings):
 
 
 def test_rows_of_an_experiment():
-    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.experiment import Experiment
     from gnn_quant.pipeline.leaderboard import experiment_rows
     e = Experiment().with_(models=[dict(name='ridge', seeds=[1]), dict(name='tgat')], training=dict(seeds=[0, 1]))
     with pytest.raises(BadParams, match='other seeds'): experiment_rows(e)

@@ -24,7 +24,7 @@ from gnn_quant.pipeline.audit import ask, attention_of, audit_record, drift_of, 
 from gnn_quant.lookahead.audit_report import audit_figures, findings_frame
 from gnn_quant.pipeline.audit_page import audit_page
 from gnn_quant.pipeline.audit_record import draw_cuts, fold_of, named_cuts, record_of, stored_folds
-from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.experiment import Experiment
 from gnn_quant.pipeline.stages import STAGES, build_edges, train_scores
 from gnn_quant.report.markup import loads
 

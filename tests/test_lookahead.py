@@ -20,7 +20,8 @@ from gnn_quant.lookahead.builder_check import Timed
 from gnn_quant.data.events import correlation_events, make_events
 from gnn_quant.graph.sampling.neighbors import NeighborIndex
 from gnn_quant.graph.relations import group_events
-from gnn_quant.market import Costs, simulate
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight
 
 BARS = toy_bars(5, 80)

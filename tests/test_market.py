@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.data.bars import fill_price
 from gnn_quant.kernels.market_step import simulate_rows
-from gnn_quant.market import (Account, Costs, REASONS, Tape, check_weights, simulate, liquidity, open_account,
+from gnn_quant.costs import Costs
+from gnn_quant.market import (Account, REASONS, Tape, check_weights, simulate, liquidity, open_account,
                               orders_for_tomorrow, step, stranded)
 
 

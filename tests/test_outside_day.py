@@ -10,9 +10,9 @@ from _outside import ROOT, Installed, copy_package, outside_env
 from gnn_quant.core import BadData, LookAhead
 from gnn_quant.data.load import load_bundle
 from gnn_quant.evidence.collect import Evidence
-from gnn_quant.evidence.trials import count
+from gnn_quant.evidence.trial_ledger import count
 from gnn_quant.graph.edge_builders import make_edges
-from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.experiment import Experiment
 from gnn_quant.pipeline.reuse import plugin_hashes
 from gnn_quant.report.markup import loads
 from gnn_quant.report.outside_sections import outside_section

@@ -8,12 +8,12 @@ import pytest
 from gnn_quant.backtest.engine import backtest, ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.data.sources.frames import numbers, on_rows_of, read_frame_of, read_prices, wide_frame
-from gnn_quant.evidence.trials import count, trial_returns
-from gnn_quant.market import Costs
+from gnn_quant.evidence.trial_ledger import count, trial_returns
+from gnn_quant.costs import Costs
 from gnn_quant.own_book import audit_of_book, book_ledger, book_returns, judge, line_of
 from gnn_quant.portfolio.sizing import dollar_neutral
 from gnn_quant.report.markup import loads
-from gnn_quant.report.page import tearsheet
+from gnn_quant.report.tear_sheet import tearsheet
 from gnn_quant.stats.sharpe import moments
 
 BARS = toy_bars(n=8, t=320)

@@ -12,8 +12,8 @@ from _notebooks import PACKAGE
 from gnn_quant.data.calendar import row_word, rows_a_year
 from gnn_quant.kernels.performance import history_figures, per_spread
 from gnn_quant.stats.bootstrap import FIGURES
-from gnn_quant.stats.performance import (benchmark_metrics, drawdown, drawdown_rows, is_flat, mean_over_spread,
-                                         ratio, return_metrics, sharpe)
+from gnn_quant.stats.performance import benchmark_metrics, drawdown, drawdown_rows, return_metrics
+from gnn_quant.stats.sharpe import is_flat, mean_over_spread, ratio, sharpe
 
 FILES = sorted(p for p in PACKAGE.rglob('*.py') if p.name != '_modidx.py')
 
@@ -74,7 +74,7 @@ def test_ratio_needs_something_positive():
     assert ratio(1, 2) == .5 and np.isnan(ratio(1, 0)) and np.isnan(ratio(1, -1)) and np.isnan(ratio(1, np.nan))
 
 
-HOMES = {'stats/performance', 'kernels/performance'}
+HOMES = {'stats/sharpe', 'kernels/performance'}
 SHARPE = re.compile(
     r"\.mean\([^)]*\)\s*/\s*[\w.]*\.?std\(|mean\s*/\s*(?:sd|std|deviation)\b|\['mean'\]\s*/|s\s*/\s*n\s*/\s*(?:sd|np)")
 YEAR = re.compile(r"(?<![\w.#])252(?:\.|\b)(?!_)|ROWS_A_YEAR|\bYEAR\b")
@@ -90,10 +90,10 @@ def code_of(p):
 
 def test_there_is_one_sharpe_ratio():
     found = {room(p) for p in FILES if SHARPE.search(code_of(p))}
-    assert not found - HOMES, f'{found - HOMES}: take stats.performance.sharpe or mean_over_spread'
+    assert not found - HOMES, f'{found - HOMES}: take stats.sharpe.sharpe or mean_over_spread'
     defined = [room(p) for p in FILES for n in ast.walk(ast.parse(p.read_text(encoding='utf-8')))
                if isinstance(n, ast.FunctionDef) and n.name in ('sharpe', '_sharpe', 'sharpe_ratio')]
-    assert defined == ['stats/performance']
+    assert defined == ['stats/sharpe']
     assert SHARPE.search('x = r.mean() / r.std()') and SHARPE.search('mean / sd')
 
 

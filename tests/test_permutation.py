@@ -9,7 +9,8 @@ from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.kernels import accounting
 from gnn_quant.backtest.permutation import (KINDS, p_value, permutation_test, permutation_words, permuted_weights,
                                             signal_memory)
-from gnn_quant.market import Costs, simulate
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, long_only, rebalance_every
 
 

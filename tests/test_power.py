@@ -9,10 +9,11 @@ from gnn_quant.data.load import load_bundle
 from gnn_quant.stats.ic import daily_ic
 from gnn_quant.evidence.power import (PLACEBOS, expected_power, noise_strategies, placebo, planted, planted_scores,
                                       plot_power, shares, simulated_market)
-from gnn_quant.stats.sharpe import deflated_sharpe, moments
-from gnn_quant.evidence.ledger_check import verify_trials
-from gnn_quant.evidence.trials import count, trial_returns
-from gnn_quant.market import Costs
+from gnn_quant.stats.deflated_sharpe import deflated_sharpe
+from gnn_quant.stats.sharpe import moments
+from gnn_quant.evidence.trial_ledger_check import verify_trials
+from gnn_quant.evidence.trial_ledger import count, trial_returns
+from gnn_quant.costs import Costs
 from gnn_quant.portfolio.sizing import dollar_neutral
 from gnn_quant.runs.engine import run
 

@@ -15,12 +15,13 @@ from gnn_quant.stats.performance import return_metrics
 from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.evidence.collect import Evidence, StrategyCase, collect_evidence
 from gnn_quant.stats.paired import Gap, sharpe_draws, sharpe_gaps
-from gnn_quant.stats.performance import sharpe
+from gnn_quant.stats.sharpe import sharpe
 from gnn_quant.stats.ic import stationary_rows
-from gnn_quant.evidence.trials import Count, count, recorded, trial_returns
+from gnn_quant.evidence.trial_ledger import Count, count, recorded, trial_returns
 from gnn_quant.data.target import make_target
 from gnn_quant.data.events import correlation_events, edges_on
-from gnn_quant.market import Costs, simulate, orders_for_tomorrow
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate, orders_for_tomorrow
 from gnn_quant.report import evidence_sections as ev
 from gnn_quant.report.evidence_sections import absurd_banner, evidence_pages, prob, verdict_words
 from gnn_quant.report.evidence_charts import _bars, curves, forest, histogram, strips
@@ -28,9 +29,9 @@ from gnn_quant.report.index import index_page, link
 from gnn_quant.report.leaderboard import leaderboard_page
 from gnn_quant.report.links import PUBLISHED, links_page
 from gnn_quant.report.markup import loads, num, text
-from gnn_quant.report.page import ic_gaps, judgement, tearsheet
+from gnn_quant.report.tear_sheet import ic_gaps, judgement, tearsheet
 from gnn_quant.report.run_sections import unfilled_words
-from gnn_quant.report.sheet import TearSheet, absurd, alarms, compare, ic_frame, page_verdict
+from gnn_quant.report.tear_sheet_data import TearSheet, absurd, alarms, compare, ic_frame, page_verdict
 from gnn_quant.report.quantstats import align, metric_rows, month_returns, qs_parts, quantstats_pages, tail_risk
 from gnn_quant.report.comparison import best_of, comparison_sentence
 from gnn_quant.storage.files import plain
@@ -67,7 +68,7 @@ def page(sheet): return tearsheet(sheet)
 @pytest.fixture
 def quick(monkeypatch):
     "Pages without those of QuantStats, which take seconds and are tested on their own"
-    monkeypatch.setattr('gnn_quant.report.page.quantstats_pages', lambda *a: '')
+    monkeypatch.setattr('gnn_quant.report.tear_sheet.quantstats_pages', lambda *a: '')
 
 
 class Reader(HTMLParser):
@@ -288,7 +289,7 @@ def test_a_strategy_that_never_traded_is_named(sheet, quick):
 
 
 def test_quantstats_is_not_asked_about_a_strategy_that_never_traded(sheet, monkeypatch):
-    monkeypatch.setattr('gnn_quant.report.page.quantstats_pages', lambda *a: pytest.fail('it was asked'))
+    monkeypatch.setattr('gnn_quant.report.tear_sheet.quantstats_pages', lambda *a: pytest.fail('it was asked'))
     tearsheet(replace(sheet, strategies={'TGAT': simulate(PX * np.nan, BARS, Costs())}
                       | {k: v for k, v in sheet.strategies.items() if k != 'TGAT'}))
 

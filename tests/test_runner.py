@@ -6,10 +6,12 @@ import numpy as np, pandas as pd, pytest
 import gnn_quant.evaluate as runner_module
 from gnn_quant.backtest.engine import backtest, ledger_returns, metrics
 from gnn_quant.core import BadData, BadParams, JournalBroken, frame_hash, toy_bars
-from gnn_quant.stats.sharpe import deflated_sharpe, moments
-from gnn_quant.evidence.trials import count, entries_of, trial_returns
+from gnn_quant.stats.deflated_sharpe import deflated_sharpe
+from gnn_quant.stats.sharpe import moments
+from gnn_quant.evidence.trial_ledger import count, entries_of, trial_returns
 from gnn_quant.data.target import make_target
-from gnn_quant.market import Costs, simulate
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, equal_weight, long_only
 from gnn_quant.evaluate import (BacktestRunner, as_bars, as_weights, even_benchmark, generate_report, kind_of,
                                 max_p, plain_costs)

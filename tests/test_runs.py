@@ -427,7 +427,7 @@ def stages(tmp_path, monkeypatch):
 
 
 def test_a_day_builds_on_its_own_runs_and_not_on_the_newest(tmp_path, monkeypatch):
-    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.experiment import Experiment
     from gnn_quant.pipeline.daily import in_silence, run_day
     s = stages(tmp_path, monkeypatch)
     def busy(job, folder, *a):
@@ -443,7 +443,7 @@ def test_a_day_builds_on_its_own_runs_and_not_on_the_newest(tmp_path, monkeypatc
 
 
 def test_what_is_reused_and_what_is_made_again(tmp_path, monkeypatch):
-    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.experiment import Experiment
     from gnn_quant.pipeline.daily import DAY, in_silence, run_day
     s, e = stages(tmp_path, monkeypatch), Experiment()
     def fresh(e, **more): return [x.name for x in run_day(e, s, in_silence, **more) if not x.reused]
@@ -460,7 +460,7 @@ def test_what_is_reused_and_what_is_made_again(tmp_path, monkeypatch):
 
 
 def test_a_run_that_was_changed_is_not_reused_and_it_is_said_why(tmp_path, monkeypatch):
-    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.experiment import Experiment
     from gnn_quant.pipeline.daily import run_day
     s, e, lines = stages(tmp_path, monkeypatch), Experiment(), []
     @contextlib.contextmanager
@@ -477,7 +477,7 @@ def test_a_run_that_was_changed_is_not_reused_and_it_is_said_why(tmp_path, monke
 
 
 def test_two_days_that_make_the_same_entry_at_once_both_finish(tmp_path, monkeypatch):
-    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.experiment import Experiment
     from gnn_quant.pipeline.daily import in_silence, run_day
     s, e, second = stages(tmp_path, monkeypatch), Experiment(), []
     def meanwhile(job, folder, *a):

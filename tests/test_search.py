@@ -15,7 +15,7 @@ from gnn_quant.data.target import Target
 from gnn_quant.storage.journal import read, verify_chain
 from gnn_quant.training.walk_forward import make_folds
 from gnn_quant.pipeline import search as module
-from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.experiment import Experiment
 from gnn_quant.pipeline.daily import in_silence, run_day
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import get_frame

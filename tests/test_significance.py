@@ -18,9 +18,10 @@ from gnn_quant.core import BadData, BadParams, toy_bars
 from gnn_quant.backtest.engine import ledger_intervals
 from gnn_quant.stats.bootstrap import FIGURES, block_length, intervals, natural_block, paired, resampled_figures
 from gnn_quant.stats.multiple_testing import better, bootstrap_error, false_discovery, superior
-from gnn_quant.stats.sharpe import (Moments, deflated_sharpe, effective_trials, expected_best, horizon_factor,
-                                    min_track_record, moments, normal_best, probabilistic_sharpe, sharpe_error)
-from gnn_quant.market import Costs
+from gnn_quant.stats.deflated_sharpe import deflated_sharpe, effective_trials, expected_best, normal_best
+from gnn_quant.stats.sharpe import (Moments, horizon_factor, min_track_record, moments, probabilistic_sharpe,
+                                    sharpe_error)
+from gnn_quant.costs import Costs
 from gnn_quant.portfolio.sizing import equal_weight
 
 

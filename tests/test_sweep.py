@@ -13,8 +13,8 @@ from hypothesis import given, settings as hyp, strategies as st
 from gnn_quant.backtest.engine import backtest, ledger_returns, metrics, vectorbt_ledger
 from gnn_quant.core import BadData, BadParams, frame_hash, peeks, toy_bars
 from gnn_quant.stats.pbo import cscv
-from gnn_quant.evidence.trials import count, recorded, trial_returns
-from gnn_quant.market import Costs
+from gnn_quant.evidence.trial_ledger import count, recorded, trial_returns
+from gnn_quant.costs import Costs
 from gnn_quant.portfolio.sizing import dollar_neutral, long_only
 from gnn_quant.backtest.sweep import SWEEP_COLUMNS, parameter_sets, set_name, sweep
 
@@ -135,7 +135,7 @@ def test_bad_grids_are_named(grid, words):
     (lambda n: momentum(n) * np.inf, {}, BadData, 'infinite'),
     (np.zeros((3, 120, 5)), {}, BadData, 'weights of 3 sets, the grid has 2'),
     (momentum, dict(costs=Costs(borrow=.01)), BadParams, 'costs.borrow is 0.01'),
-    (momentum, dict(costs=None), BadParams, 'market.Costs'),
+    (momentum, dict(costs=None), BadParams, 'costs.Costs'),
     (momentum, dict(cash=0), BadParams, 'cash is 0'),
 ])
 def test_bad_input_is_named(weights, ask, error, words):
@@ -176,7 +176,7 @@ def test_when_a_recipe_fails_all_sets_are_counted_and_those_done_stay_done(tmp_p
 KILLED = '''
 import os, signal, sys
 from gnn_quant.core import frame_hash, toy_bars
-from gnn_quant.evidence.trials import recorded
+from gnn_quant.evidence.trial_ledger import recorded
 from gnn_quant.backtest.sweep import sweep
 bars = toy_bars(n=5, t=120)
 sweep(bars, lambda n: os.kill(os.getpid(), signal.SIGKILL), dict(n=[2, 5, 9]), record=lambda p: recorded(sys.argv[1], \

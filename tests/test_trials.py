@@ -17,11 +17,11 @@ from hypothesis import given, settings as effort, strategies as st
 from gnn_quant.storage import journal
 from gnn_quant.storage.files import read_json
 from gnn_quant.core import BadData, BadParams, JournalBroken, toy_bars
-from gnn_quant.evidence import trials
+from gnn_quant.evidence import trial_ledger as trials
 from gnn_quant.stats.sharpe import moments
-from gnn_quant.evidence.trials import (begin_trial, count, count_trials, end, entries_of, import_trials, recorded,
+from gnn_quant.evidence.trial_ledger import (begin_trial, count, count_trials, end, entries_of, import_trials, recorded,
                                        returns_folder, trial_returns, trials_of)
-from gnn_quant.evidence.ledger_check import verify_trials
+from gnn_quant.evidence.trial_ledger_check import verify_trials
 from gnn_quant.runs import engine
 from gnn_quant.runs.engine import run
 from gnn_quant.runs.folders import Run, list_runs
@@ -392,8 +392,8 @@ KILLS = textwrap.dedent('''
     from _faults import FaultyOS, die, in_child
     from gnn_quant.storage import journal
     from gnn_quant.storage import files as store
-    from gnn_quant.evidence import trials
-    from gnn_quant.evidence.ledger_check import verify_trials
+    from gnn_quant.evidence import trial_ledger as trials
+    from gnn_quant.evidence.trial_ledger_check import verify_trials
     path, kills = Path(sys.argv[1]) / 'trials.jsonl', 0
     r = pd.Series(np.random.default_rng(0).normal(0, .01, 60), pd.bdate_range('2020-01-01', periods=60))
     trials.begin_trial(path, 'first', {}, 'bars')
@@ -431,7 +431,7 @@ MANY = textwrap.dedent('''
     import os, sys
     from pathlib import Path
     import numpy as np, pandas as pd
-    from gnn_quant.evidence.trials import recorded
+    from gnn_quant.evidence.trial_ledger import recorded
     path, days = Path(sys.argv[1]) / 'trials.jsonl', pd.bdate_range('2020-01-01', periods=60)
     def work(who):
         for i in range(12):
@@ -475,7 +475,7 @@ def put_book(folder, name, equity, start):
 
 def test_returns_of_a_book_are_those_of_its_ledger(tmp_path):
     from gnn_quant.backtest.engine import backtest, ledger_returns
-    from gnn_quant.market import Costs
+    from gnn_quant.costs import Costs
     from gnn_quant.portfolio.sizing import equal_weight
     from gnn_quant.pipeline.artifacts import Ledgers
     bars = toy_bars(t=80)

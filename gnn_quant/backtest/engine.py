@@ -12,8 +12,10 @@ from numba import njit
 from ..core import BadData, BadParams
 from ..data.bars import fill_price
 from ..stats.bootstrap import intervals
-from ..stats.performance import benchmark_metrics, drawdown, drawdown_rows, ratio, return_metrics, year_of
-from ..market import Costs, Ledger, as_ledger, check_weights, simulate, open_account
+from ..stats.performance import benchmark_metrics, drawdown, drawdown_rows, return_metrics
+from ..stats.sharpe import ratio, year_of
+from ..costs import Costs
+from ..market import Ledger, as_ledger, check_weights, simulate, open_account
 
 # %% ../../nbs/75_backtest/engine.ipynb #2cc8a6dc
 def backtest(

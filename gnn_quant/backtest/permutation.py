@@ -13,8 +13,9 @@ from ..core import BadData, BadParams
 from ..data.bars import fill_price
 from ..data.calendar import rows_a_year
 from ..kernels.accounting import Fees, account_sums, as_book, permuted_rows
-from ..stats.performance import mean_over_spread
-from ..market import Costs, check_weights, simulate
+from ..stats.sharpe import mean_over_spread
+from ..costs import Costs
+from ..market import check_weights, simulate
 
 # %% ../../nbs/75_backtest/permutation.ipynb #a0561b52
 def p_value(
@@ -106,7 +107,7 @@ def _plan(kind, draws, rows, memory, seed):
 def _asked(weights, costs, kind, draws, statistic):
     if not isinstance(costs, Costs):
         raise BadParams(f'permutation_test: costs is a {type(costs).__name__}. '
-                        'Pass market.Costs(commission=..., slippage=...).')
+                        'Pass costs.Costs(commission=..., slippage=...).')
     for k, v, of in (('kind', kind, KINDS), ('statistic', statistic, STATISTICS)):
         if v not in of: raise BadParams(f"permutation_test: {k}={v!r}. Use one of {', '.join(of)}.")
     if isinstance(draws, bool) or draws != int(draws) or draws < 1:

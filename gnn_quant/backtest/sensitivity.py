@@ -12,8 +12,9 @@ import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..data.bars import fields, fill_field
 from .engine import backtest, ledger_returns, metrics
-from ..stats.performance import sharpe, year_of
-from ..market import Costs, Ledger, check_weights
+from ..stats.sharpe import sharpe, year_of
+from ..costs import Costs
+from ..market import Ledger, check_weights
 
 # %% ../../nbs/75_backtest/sensitivity.ipynb #d547d304
 SENSITIVITY_COLUMNS = ('annual_return', 'volatility', 'sharpe', 'sortino', 'calmar', 'max_drawdown', 'total_return',

@@ -13,8 +13,9 @@ import numpy as np, pandas as pd
 from numba import njit
 from ..core import BadData, BadParams
 from ..data.bars import check_bars, fill_price
-from ..stats.performance import mean_over_spread, year_of
-from ..market import Costs, check_weights, simulate, open_account
+from ..stats.sharpe import mean_over_spread, year_of
+from ..costs import Costs
+from ..market import check_weights, simulate, open_account
 
 # %% ../../nbs/75_backtest/sweep.ipynb #f867182f
 def parameter_sets(
@@ -157,7 +158,7 @@ class Sweep:
 # %% ../../nbs/75_backtest/sweep.ipynb #c7b6f473
 def _check_costs(costs):
     if not isinstance(costs, Costs):
-        raise BadParams(f'sweep: costs is a {type(costs).__name__}. Pass market.Costs(commission=..., slippage=...).')
+        raise BadParams(f'sweep: costs is a {type(costs).__name__}. Pass costs.Costs(commission=..., slippage=...).')
     odd = [f.name for f in fields(costs)
            if f.name not in ('commission', 'slippage', 'window') and getattr(costs, f.name)]
     if odd:

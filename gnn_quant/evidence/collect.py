@@ -15,19 +15,20 @@ from ..core import BadData, BadParams, GnnQuantError
 from ..stats.bootstrap import intervals
 from ..stats.paired import Common, common, paired_differences
 from ..stats.ic import daily_ic, hac_t
-from ..stats.performance import year_of
+from ..stats.sharpe import year_of
 from ..stats.pbo import cscv
 from ..backtest.permutation import permutation_test
 from ..stats.quantiles import decay, months, quantile_table
 from ..stats.regimes import regime_table
 from ..stats.multiple_testing import false_discovery, superior
-from ..stats.sharpe import deflated_sharpe, min_track_record, moments
+from ..stats.deflated_sharpe import deflated_sharpe
+from ..stats.sharpe import min_track_record, moments
 from .checks import Check, run_checks
-from .trials import Count
+from .trial_ledger import Count
 from .verdict import Verdict, verdict
 from ..plugins import GROUP, plugins_of
 from ..data.target import Target
-from ..market import Costs
+from ..costs import Costs
 from ..backtest.sensitivity import capacity_curve, cost_curve, delay_curve, survivorship
 from scipy.stats import norm
 
@@ -79,7 +80,7 @@ class StrategyCase:
         object.__setattr__(self, 'periods', year_of(self.bars, self.periods))
         if not isinstance(self.count, Count):
             raise BadParams(f'evidence: count is {self.count!r:.40}. '
-                            'Pass what evidence.trials.count reads from the ledger: nobody types it.')
+                            'Pass what evidence.trial_ledger.count reads from the ledger: nobody types it.')
         if not self.weights or list(self.weights) != list(self.ledgers):
             raise BadData('evidence: weights and ledgers name different strategies. Backtest every weight frame once.')
 

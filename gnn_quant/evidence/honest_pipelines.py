@@ -28,7 +28,8 @@ from ..graph.sampling.distinct import PartnerIndex
 from ..graph.industry_correlation import peer_events
 from ..graph.relations import typed_by_group
 from ..graph.stream import StreamingCorrelation, replay
-from ..market import Costs, simulate
+from ..costs import Costs
+from ..market import simulate
 from ..portfolio.sizing import (cap_turnover, dollar_neutral, equal_weight, long_only, rebalance_every,
                                         vol_target)
 from ..signals import make_signals

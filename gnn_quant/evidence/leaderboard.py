@@ -22,7 +22,7 @@ from ..data.target import Target, make_target
 from ..data.events import Events, correlation_events, merge
 from ..graph.industry_correlation import peer_events
 from ..graph.relations import group_events, static_events, typed
-from ..market import Costs
+from ..costs import Costs
 from ..training.walk_forward import Fold, make_folds, run_walk_forward
 from ..models.registry import make_model, model_params
 from ..portfolio.sizing import dollar_neutral, rebalance_every

@@ -17,13 +17,14 @@ from scipy.stats import beta
 from ..core import BadParams, frame_hash, toy_symbols
 from ..backtest.engine import backtest, ledger_returns
 from ..data.bars import fill_price
-from ..market import Costs
+from ..costs import Costs
 from ..portfolio.sizing import dollar_neutral
 from ..stats.ic import daily_ic
 from ..backtest.permutation import permutation_test
 from ..data.calendar import SESSIONS
-from ..stats.sharpe import deflated_sharpe, moments
-from .trials import Count, count, recorded
+from ..stats.deflated_sharpe import deflated_sharpe
+from ..stats.sharpe import moments
+from .trial_ledger import Count, count, recorded
 
 # %% ../../nbs/78_evidence/power.ipynb #5a60ec86
 def _slow(rng, shape, keep): # (T, ...) of variance one, each row remembering the last

@@ -29,7 +29,7 @@ from ..training.seeds import seed_mean
 from ..training.walk_forward import Fold, run_fold
 from .artifacts import Scores, Signals
 from .audit_record import Record, draw_cuts, fold_of, named_cuts, open_record, record_of, stored_folds
-from .config import Experiment
+from .experiment import Experiment
 from .sections import ModelLine
 from .stages import STAGES, build_edges, maker_of
 from .toml_text import thaw

@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..data.bundle import Bundle
 from .artifacts import Edges, Features, Scores, Signals, Weights
-from .config import Experiment
+from .experiment import Experiment
 from .reuse import family_of, open_experiment
 from .sections import ModelLine
 from .stage_runs import FromRuns

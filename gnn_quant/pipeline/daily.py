@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from ..core import BadParams, RunFailed
-from ..evidence.trials import count
-from .config import Experiment
+from ..evidence.trial_ledger import count
+from .experiment import Experiment
 from .reuse import (count_facts, family_of, identity_of, look_up, open_experiment,
                                       source_fingerprint, stage_key)
 from ..runs.engine import find_notebook, kernel_environment, run, spec_of

@@ -18,22 +18,22 @@ from ..evaluate import plain_costs
 from ..evidence.checks import THRESHOLDS
 from ..evidence.collect import Evidence, StrategyCase, collect_evidence, conclude
 from ..evidence.controls import control_words, controls as run_controls
-from ..evidence.trials import Count, count, trial_returns
+from ..evidence.trial_ledger import Count, count, trial_returns
 from .artifacts import Edges, Features, Ledgers, Scores, Targets, Weights
 from .audit import audit_record, draw_cuts, open_record
 from ..lookahead.audit_report import audit_figures
-from .config import Experiment, flat_paths
+from .experiment import Experiment, flat_paths
 from .reuse import family_of, open_experiment
 from .stage_runs import FromRuns
 from .stages import costs_of, maker_of
 from ..plugins import GROUP, find, options_of, plugins_of
 from ..report.outside_sections import outside_section
-from ..report.page import tearsheet
-from ..report.sheet import TearSheet
+from ..report.tear_sheet import tearsheet
+from ..report.tear_sheet_data import TearSheet
 from ..runs.folders import Run, get_frame, upstream
 from ..runs.workbench import put_frame, put_json
 from ..stats.paired import common
-from ..stats.performance import sharpe
+from ..stats.sharpe import sharpe
 from ..storage.files import plain, read_json
 from ..training.seeds import seeds_words
 

@@ -6,8 +6,8 @@
 __all__ = ['experiment_text', 'check_text', 'diff_text']
 
 # %% ../../nbs/84_pipeline/experiment_commands.ipynb #b74c5d44
-from .config import Experiment
-from .experiment_file import FORMAT
+from .experiment import Experiment
+from .experiment_migration import FORMAT
 from .experiment_problems import field_at
 from .toml_text import to_toml, toml_value
 

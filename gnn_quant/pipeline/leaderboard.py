@@ -13,10 +13,10 @@ from ..core import BadParams
 from ..data.bundle import Bundle
 from ..data.sources.nasdaq_rsr import load_ranking
 from ..evidence.leaderboard import LeaderboardTask, ranking_task
-from ..market import Costs
+from ..costs import Costs
 from ..models.registry import model_params
 from .artifacts import Edges, Features, Targets
-from .config import Experiment
+from .experiment import Experiment
 from .sections import model_options
 from .stages import STAGES, builders_of, folds_of
 from ..portfolio.sizing import dollar_neutral, rebalance_every

@@ -14,7 +14,7 @@ from ..plugins import KINDS, broken, listed, nearest
 # %% ../../nbs/84_pipeline/plugin_rooms.ipynb #dc4b8157
 # imported when a kind is asked for
 ROOMS = dict(source=('data.load',), feature=('features.registry',), builder=('graph.edge_builders',),
-             model=('models.registry',), sizer=('portfolio.sizing',), cost=('market',), check=('evidence.checks',))
+             model=('models.registry',), sizer=('portfolio.sizing',), cost=('costs',), check=('evidence.checks',))
 
 # %% ../../nbs/84_pipeline/plugin_rooms.ipynb #9fb7dccc
 def kind_of_plugin(

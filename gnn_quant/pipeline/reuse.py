@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from ..core import BadParams, GnnQuantError
-from ..evidence.trials import Count, digest
+from ..evidence.trial_ledger import Count, digest
 from ..data.load import find_source
 from .plugin_rooms import import_rooms
-from .config import Experiment
+from .experiment import Experiment
 from .toml_text import thaw
 from ..plugins import find
 from ..runs.integrity import check_files

@@ -256,7 +256,7 @@ class CostsConfig(Section):
     window: int = Field(
         21, ge=4, description='rows behind the volatility and the mean volume that the impact is computed with')
 
-    def rates(self) -> dict: # for `market.Costs`
+    def rates(self) -> dict: # for `costs.Costs`
         "Commission, slippage and borrow as fractions, and the limits"
         bp = {k: getattr(self, f'{k}_bp') / 1e4 for k in ('commission', 'slippage', 'borrow')}
         return bp | {k: getattr(self, k) for k in ('impact', 'lot', 'volume_cap', 'window')}

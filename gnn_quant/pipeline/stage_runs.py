@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from ..data.bundle import Bundle
 from .artifacts import artefact_of
-from .config import Experiment
+from .experiment import Experiment
 from .reuse import family_of, open_experiment
 from .stages import Stage
 from ..runs.folders import Run

@@ -21,10 +21,11 @@ from ..data.load import load_bundle, load_tables
 from ..data.target import make_target
 from ..features.registry import left_out, lookback_of, make_features
 from ..graph.edge_builders import SECTORS_LATE, edges_lookback, make_edges
-from ..market import Costs, orders_for_tomorrow, simulate
+from ..costs import Costs
+from ..market import orders_for_tomorrow, simulate
 from ..models.registry import make_model, model_params
 from .artifacts import Edges, Features, Ledgers, Scores, Signals, Targets, Weights
-from .config import Experiment
+from .experiment import Experiment
 from .sections import ModelLine, model_options
 from .toml_text import thaw
 from ..plugins import find, options_of

@@ -127,7 +127,7 @@ def check_audit(
     from gnn_quant.lookahead.audit_report import audit_figures
     from gnn_quant.pipeline.audit import audit_record, open_record
     _steady()
-    from gnn_quant.pipeline.config import Experiment
+    from gnn_quant.pipeline.experiment import Experiment
     how = Experiment.load(run.path / 'experiment.toml').evidence.audit
     cuts = list(pd.DatetimeIndex(run.metrics['cuts']))
     found = audit_record(open_record(upstream(run, 'signals')), cuts, list(how.models), how.seeds)

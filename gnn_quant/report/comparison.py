@@ -10,8 +10,8 @@ import numpy as np, pandas as pd
 from ..core import BadParams
 from ..stats.paired import Gap
 from ..stats.ic import hac_t
-from ..stats.sharpe import expected_best
-from ..evidence.trials import Count
+from ..stats.deflated_sharpe import expected_best
+from ..evidence.trial_ledger import Count
 from .markup import num
 
 # %% ../../nbs/80_report/comparison.ipynb #7ca3f5e9
@@ -40,10 +40,10 @@ def check_trials(
     trials, # what the caller calls the trials so far
 ) -> Count:
     "The count of the trial ledger; `BadParams` when it is missing or is not one"
-    if trials is None: raise BadParams('trials: missing. Pass what evidence.trials.count reads from the ledger.')
+    if trials is None: raise BadParams('trials: missing. Pass what evidence.trial_ledger.count reads from the ledger.')
     if not isinstance(trials, Count):
         raise BadParams(f'trials: {trials!r:.40} is not a count. '
-                        'Pass what evidence.trials.count reads from the ledger: nobody types it.')
+                        'Pass what evidence.trial_ledger.count reads from the ledger: nobody types it.')
     if not (trials.n >= 1 and 1 <= trials.effective <= trials.n):
         raise BadParams(f'trials: {trials.n} of them, worth {trials.effective}. Count the ledger again.')
     return trials

@@ -13,7 +13,7 @@ from ..data.bars import fill_field, symbols
 from ..stats.ic import common_cells, daily_ic, graph_sentence, hac_t
 from ..evidence.leaderboard import LeaderboardTask
 from ..graph.relations import relation_types
-from ..market import Costs
+from ..costs import Costs
 from .charts import colours, grown, learning_chart, to_svg
 from .markup import (banner, facts, figure, items, loads, note, num, page, cell_text, html_section,
                                      html_table, text)

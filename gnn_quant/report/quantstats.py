@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib as mpl, numpy as np, pandas as pd
 from ..core import BadData, check_frame, peeks, toy_bars
 from ..data.calendar import row_word
-from ..stats.performance import year_of
+from ..stats.sharpe import year_of
 from .charts import bare
 from .markup import figure, heat_table, items, note, num, html_section, html_table
 

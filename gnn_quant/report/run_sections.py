@@ -7,11 +7,12 @@ __all__ = ['fold_part', 'with_unit', 'unfilled_words', 'run_part', 'data_part', 
 
 # %% ../../nbs/80_report/run_sections.ipynb #3debee84
 import numpy as np, pandas as pd
-from ..market import Costs, Ledger
+from ..costs import Costs
+from ..market import Ledger
 from .charts import edges_chart
 from .leaderboard import rates_words
 from .markup import cell_text, facts, figure, html_section, html_table, items, note, num, words_table
-from .sheet import Judged, TearSheet
+from .tear_sheet_data import Judged, TearSheet
 
 # %% ../../nbs/80_report/run_sections.ipynb #19c92604
 def fold_part(

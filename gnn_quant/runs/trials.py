@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..core import BadData, GnnQuantError, JournalBroken, StoreError
-from ..evidence.ledger_check import verify_trials
-from ..evidence.trials import Count, count, count_trials, digest, end, entries_of
+from ..evidence.trial_ledger_check import verify_trials
+from ..evidence.trial_ledger import Count, count, count_trials, digest, end, entries_of
 from ..storage.journal import JournalEntry, append
 from .folders import Run, list_runs, read_run
 from ..settings import Settings

@@ -57,7 +57,7 @@ def receive_message(
 def die_with_parent(
     parent: int, # process id, taken before this process was made
 ):
-    "Ask Linux to kill this process when its parent ends (elsewhere nothing happens), and end now if it has ended already"
+    "Ask Linux to kill this process when its parent ends; end now where it has ended already"
     with contextlib.suppress(OSError, AttributeError): ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
     if os.getppid() != parent: os._exit(1)
 

@@ -10,7 +10,7 @@ import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..kernels.performance import history_figures
 from .ic import Difference, gap_of, stationary_rows
-from .performance import is_flat, year_of
+from .sharpe import is_flat, year_of
 
 # %% ../../nbs/34_stats/bootstrap.ipynb #0e8fc20a
 def _autocovariance(v, lags):

@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 from ..core import BadData, BadParams
 from ..kernels.ranks import average_ranks
 from ..data.target import Target
-from .performance import is_flat, mean_over_spread
+from .sharpe import is_flat, mean_over_spread
 
 # %% ../../nbs/34_stats/ic.ipynb #4be96f24
 def daily_ic(

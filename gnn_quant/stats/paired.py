@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import BadData
 from .ic import Difference, gap_of, resampled, resampled_moments
-from .performance import mean_over_spread, sharpe, year_of
+from .sharpe import mean_over_spread, sharpe, year_of
 
 # %% ../../nbs/34_stats/paired.ipynb #1ae03d86
 def fate_of(

@@ -11,7 +11,8 @@ from ..core import BadData, BadParams, check_frame
 from ..data.bars import returns
 from ..data.calendar import SESSIONS
 from .ic import hac_t, stationary_rows
-from .performance import mean_over_spread, sharpe, volatility, year_of
+from .performance import volatility
+from .sharpe import mean_over_spread, sharpe, year_of
 
 # %% ../../nbs/34_stats/regimes.ipynb #88c94a16
 def level_regime(

@@ -9,7 +9,8 @@ from _bench import ratio, table
 from gnn_quant.backtest.engine import metrics
 from gnn_quant.core import toy_bars
 from gnn_quant.data.bars import fill_price
-from gnn_quant.market import Costs, simulate
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate
 from gnn_quant.portfolio.sizing import dollar_neutral
 
 NOTE = ('bars/s = rows x symbols / seconds, a new target for every symbol on every row, '

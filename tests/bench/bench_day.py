@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _bench import table
 
-from gnn_quant.pipeline.config import Experiment
+from gnn_quant.pipeline.experiment import Experiment
 from gnn_quant.pipeline.daily import in_log, run_day
 from gnn_quant.settings import Settings
 

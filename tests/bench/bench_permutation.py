@@ -12,7 +12,8 @@ from gnn_quant.core import toy_bars
 from gnn_quant.data.bars import fill_price
 from gnn_quant.backtest.permutation import permutation_test, permuted_weights
 from gnn_quant.kernels.correlation import threads
-from gnn_quant.market import Costs, simulate
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate
 from gnn_quant.portfolio.sizing import dollar_neutral, long_only
 
 NOTE = ('permutations a second, commission and slippage 5 bp, a new target for every symbol on every row, '

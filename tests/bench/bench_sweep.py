@@ -10,7 +10,8 @@ import pandas as pd
 
 from _bench import table
 from gnn_quant.core import toy_bars
-from gnn_quant.market import Costs, simulate
+from gnn_quant.costs import Costs
+from gnn_quant.market import simulate
 from gnn_quant.backtest.sweep import parameter_sets, sweep
 
 try:

@@ -13,7 +13,7 @@ from gnn_quant.stats.ic import graph_sentence
 from gnn_quant.evidence.leaderboard import (LeaderboardTask, cost_table, dataset_task, leaderboard_table,
                                             published_inputs, rank_average, ranking_task, run_leaderboard,
                                             seed_average, task_events)
-from gnn_quant.market import Costs
+from gnn_quant.costs import Costs
 from gnn_quant.training.walk_forward import Fold
 from gnn_quant.models.registry import model_params
 from gnn_quant.report.leaderboard import leaderboard_cells, leaderboard_page, later_table, what_ran
