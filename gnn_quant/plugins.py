@@ -8,7 +8,7 @@ __all__ = ['GROUP', 'source', 'table', 'feature', 'builder', 'model', 'sizer', '
            'options_of', 'listed', 'plugins_of']
 
 # %% ../nbs/00_base/plugins.ipynb #8466de58
-import difflib, hashlib, importlib, importlib.metadata, inspect, os, sys, threading
+import difflib, functools, hashlib, importlib, importlib.metadata, inspect, os, sys, threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,11 +175,18 @@ _OUTSIDE: dict[str, str] = {} # entry-point name -> top-level package
 _BROKEN: dict[str, str] = {} # entry-point name -> what its import raised
 _SEEN: set = set() # entry points that were imported or tried
 
+@functools.lru_cache(1)
+def _entry_points(folders): # listing takes 20 ms, and every look-up asks
+    return sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value))
+
+def _folders(): # those that packages are installed in, and when each was last changed
+    return tuple((p, os.stat(p).st_mtime_ns) for p in (q or '.' for q in sys.path) if os.path.isdir(p))
+
 # %% ../nbs/00_base/plugins.ipynb #737e8edd
 def load_outside() -> list[str]: # names of the entry points, those that failed among them
     "Import every package of the entry-point group that was not tried yet"
     with _LOCK:
-        for e in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+        for e in _entry_points(_folders()):
             if (e.name, e.value) in _SEEN: continue
             _SEEN.add((e.name, e.value))
             _OUTSIDE[e.name] = e.value.split(':')[0].split('.')[0]

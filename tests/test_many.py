@@ -7,7 +7,8 @@ from gnn_quant.core import BadParams, LookAhead, toy_bars
 from gnn_quant.data.target import make_target
 from gnn_quant.features.registry import make_features
 from gnn_quant.models.registry import make_model
-from gnn_quant.training.many import processes, run_models, seeds_that_differ
+from gnn_quant.processes import how_many
+from gnn_quant.training.many import run_models, seeds_that_differ
 from gnn_quant.training.seeds import run_seeds
 from gnn_quant.training.walk_forward import Fold, make_folds
 
@@ -50,7 +51,7 @@ def test_finished_folds_are_taken_up(inputs, tmp_path):
 def test_seeds_and_jobs_that_cannot_be_used():
     with pytest.raises(BadParams): seeds_that_differ(ridge, [])
     with pytest.raises(BadParams): seeds_that_differ(ridge, [1, 1])
-    with pytest.raises(BadParams): processes(-1)
+    with pytest.raises(BadParams): how_many(-1)
     assert seeds_that_differ(mlp, [5, 6]) == ([5, 6], True) and seeds_that_differ(ridge, [5, 6]) == ([5], False)
 
 

@@ -3,6 +3,8 @@ from types import SimpleNamespace
 
 import numpy as np, pandas as pd, pytest
 
+from _outside import Installed
+
 from gnn_quant.core import BadData, BadParams, peeks, toy_bars
 from gnn_quant.data.bars import returns
 from gnn_quant.data.target import make_target
@@ -67,12 +69,13 @@ def test_no_sizer_reads_later_rows(name): assert not peeks(lambda b: weights(b, 
 
 
 def test_a_leaky_sizer_is_found_and_a_wrong_grid_refused():
-    @sizer('next_return_leak')
-    def leak(signals, bundle): return np.sign(bundle.bars['Close'].pct_change(fill_method=None).shift(-1)) / 8
-    @sizer('short_frame')
-    def short(signals, bundle): return signals['score'].iloc[:-1]
-    assert peeks(lambda b: weights(b, 'next_return_leak'), BARS, BARS.index[110])
-    with pytest.raises(BadData, match='short_frame'): weights(BARS, 'short_frame')
+    with Installed():
+        @sizer('next_return_leak')
+        def leak(signals, bundle): return np.sign(bundle.bars['Close'].pct_change(fill_method=None).shift(-1)) / 8
+        @sizer('short_frame')
+        def short(signals, bundle): return signals['score'].iloc[:-1]
+        assert peeks(lambda b: weights(b, 'next_return_leak'), BARS, BARS.index[110])
+        with pytest.raises(BadData, match='short_frame'): weights(BARS, 'short_frame')
 
 
 def test_names_and_options_are_checked():

@@ -103,7 +103,7 @@ def test_a_library_that_is_missing_is_left_to_the_notebook():
 def test_a_process_whose_parent_died_before_it_could_ask_ends_by_itself(tmp_path):
     code = f"""
 import os, time
-from gnn_quant.runs.warm import die_with_parent
+from gnn_quant.processes import die_with_parent
 parent = os.getpid()
 if not os.fork():
     while os.getppid() == parent: time.sleep(.01)

@@ -7,16 +7,12 @@ __all__ = ['ROWS', 'MEANS', 'normal_scores', 'score_ic', 'planted_labels', 'hear
            'control_words']
 
 # %% ../../nbs/78_evidence/controls.ipynb #2097abf5
-import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_all_start_methods, get_context
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
-from ..core import BadData, BadParams, RunFailed, query_instants
+from ..core import BadData, BadParams, query_instants
 from ..kernels.ranks import rank_across
 from ..stats.ic import daily_ic, hac_t, random_band
 from ..data.target import Target
@@ -24,7 +20,7 @@ from ..data.events import Events, take
 from ..graph.rewire import relabel, rewire
 from ..models.neighborhood import TieRule, around
 from ..training.task import feature_array, features_of
-from ..training.many import processes
+from ..processes import fork_map
 from ..training.walk_forward import Fold
 from ..models.registry import make_model
 
@@ -103,8 +99,6 @@ def _maker(model):
     return lambda seed: make_model(model, seed=seed)
 
 # %% ../../nbs/78_evidence/controls.ipynb #fa4e624c
-def _processes(jobs): return processes(jobs) if 'fork' in get_all_start_methods() else 1
-
 def _arms(y, x, events, feature, neighbors, ic):
     "row -> function of a seed: labels, events; those of every model, and those of models that read edges"
     none, heard = take(events, slice(0, 0)), heard_score(x, events, feature, neighbors) if len(events) else None
@@ -123,30 +117,15 @@ def _trained(make, x, fold, arm, seed):
     return scores, daily_ic(scores, y.frame, 'rank')
 
 # %% ../../nbs/78_evidence/controls.ipynb #da71c91f
-_shared = [] # what forked processes find: set before they start
-
-def _one(i):
-    if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(1)
-    make, x, fold, tasks = _shared[-1]
-    return _trained(make, x, fold, *tasks[i])
-
 def _all_trained(make, x, fold, arms, seeds, jobs, warm=False):
     "row -> scores of each seed, and (T,) rank IC of each test row averaged over seeds"
     tasks = [(arm, s) for arm in arms.values() for s in seeds]
-    jobs = min(jobs, len(tasks) - 1)
-    here = len(tasks) if jobs < 2 else 0 if warm else 1
-    found = [_trained(make, x, fold, *t) for t in tasks[:here]]
-    if here < len(tasks):
-        _shared.append((make, x, fold, tasks))
-        try:
-            with ProcessPoolExecutor(jobs, mp_context=get_context('fork')) as pool:
-                found += pool.map(_one, range(here, len(tasks)))
-        except BrokenProcessPool as e:
-            raise RunFailed('controls: a process that trained was killed. '
-                            'Free memory, or train one at a time: jobs=1.') from e
-        finally: _shared.pop()
+    here = 0 if warm else 1
+    one = lambda t: _trained(make, x, fold, *t)
+    found = dict(enumerate(map(one, tasks[:here])))
+    found |= {here + i: r for i, r in fork_map(one, tasks[here:], jobs, 'controls')}
     n = len(seeds)
-    part = {k: found[i * n:(i + 1) * n] for i, k in enumerate(arms)}
+    part = {k: [found[j] for j in range(i * n, (i + 1) * n)] for i, k in enumerate(arms)}
     return {k: ([f[0] for f in v], pd.concat([f[1] for f in v], axis=1).mean(axis=1)) for k, v in part.items()}
 
 # %% ../../nbs/78_evidence/controls.ipynb #d2b406da
@@ -234,7 +213,7 @@ def controls(
     if feature not in features_of(x):
         raise BadParams(f"controls: no feature {feature!r}. Use one of: {', '.join(features_of(x))}.")
     z, train = (ndtri((1 + level) / 2),
-                lambda arms, warm: _all_trained(_maker(model), x, fold, arms, seeds, _processes(jobs), warm))
+                lambda arms, warm: _all_trained(_maker(model), x, fold, arms, seeds, jobs, warm))
     none = take(events, slice(0, 0))
     first = train({'as is': lambda s: (y, events), 'no edges': lambda s: (y, none)}, False)
     own, bare, daily = first['as is'][0], first['no edges'][0], {k: v[1] for k, v in first.items()}

@@ -10,6 +10,7 @@ __all__ = ['past_return', 'ret_1', 'ret_5', 'ret_20', 'vol_20', 'vol_60', 'mom_2
 # %% ../../nbs/20_features/technical.ipynb #76197e74
 import numpy as np, pandas as pd
 from ..data.bars import returns
+from ..kernels.recursions import exponential_average
 from ..plugins import feature
 
 # %% ../../nbs/20_features/technical.ipynb #6e41c6db
@@ -48,15 +49,8 @@ def smooth(
     alpha: float, # weight of the newest value
 ) -> pd.DataFrame: # (T, N) NaN until n known values in a row, on a gap, and until n values after it
     "Exponential average that starts from a plain mean, and again after each gap"
-    v, out = x.to_numpy(dtype=float), np.full(x.shape, np.nan)
-    run, total, s = np.zeros(v.shape[1]), np.zeros(v.shape[1]), np.full(v.shape[1], np.nan)
-    for i in range(len(v)):
-        known = ~np.isnan(v[i])
-        run = np.where(known, run + 1, 0)
-        total = np.where(known, np.where(run == 1, v[i], total + v[i]), 0.)
-        s = np.where(run > n, s + alpha * (v[i] - s), np.where(run == n, total / n, np.nan))
-        out[i] = s
-    return pd.DataFrame(out, index=x.index, columns=x.columns)
+    v = np.ascontiguousarray(x.to_numpy(dtype=float))
+    return pd.DataFrame(exponential_average(v, n, alpha), index=x.index, columns=x.columns)
 
 # %% ../../nbs/20_features/technical.ipynb #75dfe88b
 @feature(needs='bars.Close', lookback=14, unit='0 to 100')

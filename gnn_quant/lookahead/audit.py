@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams
+from ..processes import fork_map
 from .diff import Move, dated, moved, part_move, same
 from .replay import Failed, Line, bent, is_dated, own_copy, rebuild, row_labels
 from .builder_check import Timed
@@ -284,6 +285,26 @@ def _check(line, data, how):
 
 def _worst(states): return max(states, key=WORST.index)
 
+# %% ../../nbs/14_lookahead/audit.ipynb #0eb700e7
+def _built(line, data, truth, cut, h, asked, watch):
+    "States of the stages in one build with another future, findings, and the stages that it moved"
+    seed, ulps = asked
+    given = bent(data, cut, h, seed)
+    steps = rebuild(line, given, cut, watch=watch)
+    touched = _hands(steps, bent(data, cut, h, seed), given) if watch else []
+    state, new = judge_steps(truth, steps, cut, h, ulps)
+    return state, touched + new, {k for k, x in steps.items() if h != 'cut' and not same(dated(truth[k]), dated(x.out))}
+
+def _all_builds(line, data, truth, dates, how, asked, watch, jobs, tell):
+    "(cut, future) -> what `_built` gives, in the order of cuts; side by side, every cut is begun before its other futures"
+    todo = [(cut, h) for cut in dates for h in how]
+    if jobs != 1: todo = sorted(todo, key=lambda x: how.index(x[1]))
+    one, done = lambda x: _built(line, data, truth, *x, asked, watch and x == (dates[0], how[0])), {}
+    for i, found in fork_map(one, todo, jobs, 'audit'):
+        done[todo[i]] = found
+        tell(len(done), len(todo), f'{todo[i][0]:%Y-%m-%d} {todo[i][1]}')
+    return {(cut, h): done[cut, h] for cut in dates for h in how}
+
 # %% ../../nbs/14_lookahead/audit.ipynb #0eb700e8
 def audit(
     line: Line,
@@ -295,6 +316,7 @@ def audit(
     seed: int = 0,
     again: bool = True,
     ulps: int = 0,
+    jobs: int = 1,
 ) -> Audit:
     """Build the line again with other futures.
 
@@ -310,6 +332,7 @@ def audit(
     seed : of noise and blanks.
     again : where something moved, build the true line once more to tell chance from look-ahead.
     ulps : moves of at most so many units in the last place count as none; 0 = bit for bit.
+    jobs : cuts at a time, one forked process each; 0 = as for `processes.how_many`.
 
     Returns
     -------
@@ -325,18 +348,11 @@ def audit(
     stored = full is not None and set(line.stages) <= set(full)
     truth, found, read = (full, [], data) if stored else _true_line(line, data, full)
     if all(isinstance(v, (Timed, Events)) or not is_dated(v) for v in read.values()): read = data
-    dates, states, felt, done = audit_dates(read, truth, cuts), {}, set(), 0
-    for cut in dates:
-        for h in how:
-            given, first = bent(data, cut, h, seed), stored and not states
-            steps = rebuild(line, given, cut, watch=first)
-            if first: found += _hands(steps, bent(data, cut, h, seed), given)
-            states[cut, h], new = judge_steps(truth, steps, cut, h, ulps)
-            found += new
-            felt |= {n for n, s in steps.items()
-                     if h != 'cut' and n not in felt and not same(dated(truth[n]), dated(s.out))}
-            done += 1
-            tell(done, len(dates) * len(how), f'{cut:%Y-%m-%d} {h}')
+    dates, states, felt = audit_dates(read, truth, cuts), {}, set()
+    for at, (state, new, moves) in _all_builds(line, data, truth, dates, how, (seed, ulps), stored, jobs, tell).items():
+        states[at] = state
+        found += new
+        felt |= moves
     if not any(s in WORST[4:] or s == 'same' for v in states.values() for s in v.values()):
         raise BadParams(f'audit: nothing was known by {dates[-1]:%Y-%m-%d}. '
                         'Choose later cuts, or give stages outcomes with a time.')

@@ -163,7 +163,8 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, lt=2**32, description='first seed of everything random in training')
     seeds: _Seeds = Field(1, description='how many seeds from the first one on, or a list of seeds; '
                           'one is one draw, five are the rule for a claim')
-    jobs: _Count = Field(1, description='trainings at a time, one process each; changes no result')
+    jobs: int = Field(0, ge=0, description='trainings at a time, one process each; '
+                      '0: one for each processor, two at most; changes no result')
     tensorboard: bool = Field(False, description='write curves of every training for TensorBoard; changes no result')
 
 # %% ../../nbs/84_pipeline/sections.ipynb #bc613e76

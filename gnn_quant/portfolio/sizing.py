@@ -12,6 +12,7 @@ import numpy as np, pandas as pd
 from ..core import BadData, BadParams, check_frame
 from ..data.bars import check_bars, returns
 from ..data.calendar import rows_a_year
+from ..kernels.recursions import limited_moves
 from ..plugins import find, options_of, sizer
 from ..signals import centred_rank
 
@@ -133,11 +134,7 @@ def cap_turnover(
     "Weights that move towards the wanted ones by at most `limit` a row"
     check_frame(weights, 'cap_turnover')
     if not 0 < limit < np.inf: raise BadParams(f'cap_turnover: limit is {limit!r}. Pass a positive share of equity.')
-    w, now = weights.to_numpy(float).copy(), np.zeros(weights.shape[1])
-    for row in w:
-        d = np.where(np.isnan(row), 0., row - now)
-        now = now + d * min(1., limit / max(np.abs(d).sum(), 1e-300))
-        row[~np.isnan(row)] = now[~np.isnan(row)]
+    w = limited_moves(np.ascontiguousarray(weights.to_numpy(float)), float(limit))
     return pd.DataFrame(w, weights.index, weights.columns)
 
 # %% ../../nbs/60_portfolio/sizing.ipynb #34326b9f
