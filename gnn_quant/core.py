@@ -52,7 +52,7 @@ def seed_all(
     if 'torch' in sys.modules:
         torch = sys.modules['torch']
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode('warn')
     return np.random.default_rng(seed)
 
 # %% ../nbs/00_base/core.ipynb #aae2b18b

@@ -6,7 +6,7 @@
 __all__ = ['how_many', 'can_fork', 'die_with_parent', 'fork_map']
 
 # %% ../nbs/00_base/processes.ipynb #9f0c0003
-import contextlib, ctypes, multiprocessing, os, signal, sys
+import contextlib, ctypes, multiprocessing, os, signal, sys, warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -73,7 +73,10 @@ def fork_map(
     _shared.append((f, items))
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context('fork'), _begin, (os.getpid(),))
     try:
-        for done in as_completed([pool.submit(_one, i) for i in range(len(items))]): yield done.result()
+        with warnings.catch_warnings(): # Python 3.12 warns of threads: they are the notebook's, and hold nothing of ours
+            warnings.simplefilter('ignore', DeprecationWarning)
+            todo = [pool.submit(_one, i) for i in range(len(items))]
+        for done in as_completed(todo): yield done.result()
     except BrokenProcessPool as e:
         raise RunFailed(f'{what}: one of {jobs} processes was killed. '
                         'Free memory, or use one at a time: jobs=1.') from e

@@ -49,7 +49,9 @@ def test_what_a_stranger_looks_for_is_in_the_file_that_is_named():
         assert module in defined.get(t['name'], ()), t
 
 
-def test_what_readers_of_names_alone_found_is_kept_whole():
-    "Two readers guessed from the list of files alone: 36 and 35 of 40. The aim of 36 for each is not reached yet"
-    right = [sum(t['guesses'][k] == t['file'] for t in tasks()) for k in range(2)]
-    assert all(len(t['guesses']) == 2 for t in tasks()) and right == [36, 35]
+def test_readers_of_names_alone_find_them():
+    """Two readers were given the list of files and nothing else, and their answers were written down whole.
+    Two before them, with the names of an earlier day, found 36 and 35: what they missed was renamed."""
+    for k in range(2):
+        missed = [(t['task'], t['guesses'][k]) for t in tasks() if t['guesses'][k] != t['file']]
+        assert len(tasks()) == 40 and len(missed) <= 4, missed

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 import numpy as np, pandas as pd
 from ..core import BadData, BadParams, GnnQuantError
+from ..processes import fork_map
 from ..stats.bootstrap import intervals
 from ..stats.paired import Common, common, paired_differences
 from ..stats.ic import daily_ic, hac_t
@@ -215,10 +216,29 @@ def _part(figures, frames, name, make): # a dict, a (figures, frames) pair, or a
             frames.update(got[1])
         else: figures[name] = got
 
+def _make_parts(figures, frames, parts, say, jobs):
+    "Every part, in the given order, whatever was finished first; those not given were made elsewhere or cannot be"
+    def made(name):
+        if jobs == 1: say(name)
+        f, t = {}, {}
+        _part(f, t, name, parts[name])
+        return f, t
+    first, found = [k for k in parts if k != 'twins'], {}
+    for i, got in fork_map(made, first, jobs, 'evidence'):
+        found[i] = got
+        if jobs != 1: say(first[i])
+    for i in sorted(found):
+        figures.update(found[i][0])
+        frames.update(found[i][1])
+    if 'twins' in parts:
+        say('twins')
+        _part(figures, frames, 'twins', parts['twins'])
+
 # %% ../../nbs/78_evidence/collect.ipynb #d927cd2d
 def collect_evidence(
     c: StrategyCase,
     say: Callable = lambda line: None,
+    jobs: int = 1,
 ) -> Evidence:
     """All evidence of a case; a part that cannot be computed says why.
 
@@ -226,7 +246,9 @@ def collect_evidence(
     ----------
     c : StrategyCase
     say : Callable, default lambda line: None
-        Gets a line before each part.
+        Gets a line before each part, or after it where several are made at a time.
+    jobs : int, default 1
+        Parts made at a time, each in a forked process; 0 = as for `processes.how_many`.
 
     Returns
     -------
@@ -263,11 +285,8 @@ def collect_evidence(
                                                              c.costs, year=c.periods)
     else: f.setdefault('capacity', dict(why='these bars have no Volume'))
     parts['paired'] = lambda: paired_frame(c, ret, ic)
-    if c.twins: parts['twins'] = lambda: twin_frame(c, t['paired'])
-    for name, make in parts.items():
-        if name in c.tables or name in c.figures: continue # made elsewhere, or a reason why it cannot be
-        say(name)
-        _part(f, t, name, make)
+    if c.twins: parts['twins'] = lambda: twin_frame(c, t['paired']) # the last: it reads another
+    _make_parts(f, t, {k: v for k, v in parts.items() if k not in c.tables and k not in c.figures}, say, jobs)
     return conclude(c, f, t)
 
 # %% ../../nbs/78_evidence/collect.ipynb #2f68ad5b

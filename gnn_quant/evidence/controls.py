@@ -117,13 +117,10 @@ def _trained(make, x, fold, arm, seed):
     return scores, daily_ic(scores, y.frame, 'rank')
 
 # %% ../../nbs/78_evidence/controls.ipynb #da71c91f
-def _all_trained(make, x, fold, arms, seeds, jobs, warm=False):
+def _all_trained(make, x, fold, arms, seeds, jobs):
     "row -> scores of each seed, and (T,) rank IC of each test row averaged over seeds"
     tasks = [(arm, s) for arm in arms.values() for s in seeds]
-    here = 0 if warm else 1
-    one = lambda t: _trained(make, x, fold, *t)
-    found = dict(enumerate(map(one, tasks[:here])))
-    found |= {here + i: r for i, r in fork_map(one, tasks[here:], jobs, 'controls')}
+    found = dict(fork_map(lambda t: _trained(make, x, fold, *t), tasks, jobs, 'controls'))
     n = len(seeds)
     part = {k: [found[j] for j in range(i * n, (i + 1) * n)] for i, k in enumerate(arms)}
     return {k: ([f[0] for f in v], pd.concat([f[1] for f in v], axis=1).mean(axis=1)) for k, v in part.items()}
@@ -213,15 +210,15 @@ def controls(
     if feature not in features_of(x):
         raise BadParams(f"controls: no feature {feature!r}. Use one of: {', '.join(features_of(x))}.")
     z, train = (ndtri((1 + level) / 2),
-                lambda arms, warm: _all_trained(_maker(model), x, fold, arms, seeds, jobs, warm))
+                lambda arms: _all_trained(_maker(model), x, fold, arms, seeds, jobs))
     none = take(events, slice(0, 0))
-    first = train({'as is': lambda s: (y, events), 'no edges': lambda s: (y, none)}, False)
+    first = train({'as is': lambda s: (y, events), 'no edges': lambda s: (y, none)})
     own, bare, daily = first['as is'][0], first['no edges'][0], {k: v[1] for k, v in first.items()}
     chance = _reach(own[0], y, z, y.horizon + 10)
     ic = float(np.clip(8 * chance / z, .1, .8)) if planted_ic is None else planted_ic
     arms, along = _arms(y, x, events, feature, neighbors, ic)
     reads = any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(own, bare))
-    daily |= {k: v[1] for k, v in train(arms | (along if reads else {}), True).items()}
+    daily |= {k: v[1] for k, v in train(arms | (along if reads else {})).items()}
     limits = _judged(daily, chance * y.horizon**.5, chance / len(seeds)**.5, ic, y.horizon, z)
     return _as_table({k: v.mean() for k, v in daily.items()}, limits)
 

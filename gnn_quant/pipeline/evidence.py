@@ -168,7 +168,7 @@ def evidence_of(
     say: Callable = lambda line: None, # hears what is being done
 ) -> Evidence:
     "The evidence of a case; where it is absurd, with a wider audit"
-    e = collect_evidence(c, say)
+    e = collect_evidence(c, say, jobs=0)
     odd = [n for n, s in sharpe(common(c.ledgers).ret, c.periods).items() if s > THRESHOLDS['absurd_sharpe']]
     if e.figures['verdict']['level'] != 'absurd' and not odd: return e
     record = open_record(signals)
@@ -230,4 +230,4 @@ def again(
                     Experiment.load(run.path / 'experiment.toml'))
     c = case_of(back, count(path, seq), trial_returns(path, seq), x, audit)
     e = evidence_of(c, upstream(back, 'signals'))
-    return e, tearsheet(sheet_of(c, e, back, run.id, x, run.params['reused']))
+    return e, tearsheet(sheet_of(c, e, back, run.id, x, run.params['reused']), jobs=0)

@@ -71,6 +71,13 @@ parts = dict(metrics='Metrics', eoy_table='Calendar years', dd_info='Worst drawd
              rolling_sharpe='Rolling Sharpe ratio', dd_periods='Worst drawdown periods',
              returns_dist='Returns by period')
 
+_drawn = ('histogram', 'rolling_volatility', 'rolling_sharpe', 'drawdowns_periods', 'distribution')
+
+class _Drawn:
+    "QuantStats' plots, of which those that no part shows are not drawn"
+    def __init__(self, plots): self.plots = plots
+    def __getattr__(self, name): return getattr(self.plots, name) if name in _drawn else lambda *_, **__: None
+
 _style = {'svg.fonttype': 'none', 'svg.hashsalt': 'quantstats', 'text.parse_math': False,
           'font.family': 'sans-serif', 'axes.spines.top': False, 'axes.spines.right': False,
           'axes.edgecolor': '#cccccc', 'figure.facecolor': 'white'}
@@ -92,11 +99,15 @@ def qs_parts(
         mpl.rcParams.update(_style)
         tpl, out = Path(tmp, 'parts.html'), Path(tmp, 'out.html')
         tpl.write_text('\x1e'.join('{{' + p + '}}' for p in parts), encoding='utf-8')
+        plots = qs._get_plots()
         try:
             font.setLevel(logging.CRITICAL)
+            qs._plots = _Drawn(plots)
             qs.html(ret, bench, output=str(out), template_path=str(tpl), match_dates=False, strategy_title=name,
                     benchmark_title=bench_name, periods_per_year=round(year_of(ret, periods)))
-        finally: font.setLevel(level)
+        finally:
+            font.setLevel(level)
+            qs._plots = plots
         return dict(zip(parts, out.read_text(encoding='utf-8').split('\x1e')))
 
 # %% ../../nbs/80_report/quantstats.ipynb #094c5a02

@@ -10,6 +10,7 @@ __all__ = ['paired_of', 'gaps_of', 'judgement', 'gap_table', 'ic_gaps', 'ic_gaps
 from dataclasses import replace
 import numpy as np, pandas as pd
 from ..core import BadData
+from ..processes import fork_map
 from ..stats.paired import Gap, sharpe_gaps
 from ..stats.sharpe import sharpe
 from ..stats.ic import Difference, gap_of, resampled
@@ -171,12 +172,15 @@ def _no_curve(history):
 # %% ../../nbs/80_report/tear_sheet.ipynb #2d6dabbf
 def tearsheet(
     s: TearSheet,
+    jobs: int = 1,
 ) -> str:
     """The tear sheet as one self-contained page.
 
     Parameters
     ----------
     s : TearSheet
+    jobs : int, default 1
+        Parts drawn at a time, each in a forked process; 0 = as for `processes.how_many`.
 
     Returns
     -------
@@ -187,10 +191,12 @@ def tearsheet(
     x = compare(s, j)
     sentence, chance, gaps = judgement(s, j)
     bench = j.ret.columns[-1]
-    theirs = (quantstats_pages(j.ret[s.main], j.ret[bench], s.main, bench, s.periods) if s.main in j.ret
-              else html_section('QuantStats pages', note(f'Left out: {s.main} {j.fate[s.main]}.'), at='quantstats'))
-    html = page(s.title, head_part(s, j, x, sentence, chance), compare_part(s, j, x, gaps), picture_part(s, j),
-                theirs, evidence_pages(s.evidence, s.main), *s.sections, count_part(s), run_part(s, j), data_part(s),
-                graph_part(s), order_part(s))
+    theirs = lambda: (quantstats_pages(j.ret[s.main], j.ret[bench], s.main, bench, s.periods) if s.main in j.ret
+                      else html_section('QuantStats pages', note(f'Left out: {s.main} {j.fate[s.main]}.'),
+                                        at='quantstats'))
+    drawn = (theirs, lambda: evidence_pages(s.evidence, s.main), lambda: picture_part(s, j), lambda: graph_part(s))
+    d = dict(fork_map(lambda draw: draw(), drawn, jobs, 'tearsheet')) # the parts with many pictures
+    html = page(s.title, head_part(s, j, x, sentence, chance), compare_part(s, j, x, gaps), d[2], d[0], d[1],
+                *s.sections, count_part(s), run_part(s, j), data_part(s), d[3], order_part(s))
     if found := loads(html): raise BadData(f'tearsheet: the page would load {found[0]}. Inline it.')
     return html

@@ -12,7 +12,7 @@ from ..core import RunFailed
 from ..processes import die_with_parent
 
 # %% ../../nbs/82_runs/warm.ipynb #8f8fca35
-PRELOAD = ('numpy', 'pandas', 'pyarrow.parquet', 'scipy.stats', 'torch', 'numba', 'sklearn.linear_model',
+PRELOAD = ('numpy', 'pandas', 'pyarrow.parquet', 'scipy.stats', 'torch', 'torch._dynamo', 'numba', 'sklearn.linear_model',
            'lightgbm', 'matplotlib.pyplot', 'statsmodels.api', 'vectorbt', 'quantstats', 'ipykernel.kernelapp',
            'IPython.display', 'matplotlib_inline.backend_inline')
 

@@ -27,16 +27,15 @@ def steady(
     "A torch that repeats itself, restored afterwards"
     if not 0 <= int(seed) < 2**32:
         raise BadParams(f'seed: {seed} is outside 0 .. 2**32-1. Pass a non-negative integer.')
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    threads, strict = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
         torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode('error') # `use_deterministic_algorithms` would import a compiler for 2 s
         torch.manual_seed(int(seed))
         try: yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(strict, warn_only=warn)
+            torch.set_deterministic_debug_mode(strict)
 
 # %% ../../nbs/40_training/loop.ipynb #dbf05a73
 def save_checkpoint(
