@@ -8,8 +8,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from _notebooks import all_notebooks, directives_of, kind_of, name_of
+from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
-from traitlets.config import Config
+
+from gnn_quant.runs.kernels import fork_from
+from gnn_quant.runs.warm import WarmKernels
 
 SKIPPED = {'cuda', 'slow', 'notest'}
 NUMBER = re.compile(r'(?<![\w.])-?\d+\.\d+(?:e[+-]?\d+)?(?!\w)')
@@ -27,7 +30,28 @@ def clean_env(home, runtime):
             'PYTHONHASHSEED': '0'}
 
 
-def run_notebook(path, folder):
+@pytest.fixture(scope='session')
+def warm(tmp_path_factory):
+    "Kernels with nothing in them but the libraries of others: importing those for each notebook would take minutes"
+    one = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'), '1')
+    with WarmKernels(one | dict(MPLBACKEND='module://matplotlib_inline.backend_inline', PYTHONHASHSEED='0',
+                                MPLCONFIGDIR=str(tmp_path_factory.mktemp('mpl')))) as server: yield server
+
+
+def forked_by(server, runtime):
+    class Forked(AsyncKernelManager):
+        def __init__(self, **kw):
+            super().__init__(**kw)
+            self.transport, self.ip = 'ipc', f'{runtime}/k'
+
+        async def _async_pre_start_kernel(self, **kw):
+            out = await super()._async_pre_start_kernel(**kw)
+            fork_from(server, self.provisioner, f'{runtime}/log')
+            return out
+    return Forked
+
+
+def run_notebook(path, folder, server):
     "The notebook after a run in a copy of its folder's place, with no settings, no home and no history"
     (folder / 'nbs').mkdir()
     shutil.copy(path, folder / 'nbs')
@@ -37,8 +61,8 @@ def run_notebook(path, folder):
             c.outputs = []
             if not runs_here(c): c.source = ''
     with tempfile.TemporaryDirectory(prefix='gq') as runtime:
-        config = Config(KernelManager=dict(transport='ipc', ip=str(Path(runtime) / 'k')))
-        client = NotebookClient(nb, timeout=900, kernel_name='python3', config=config,
+        client = NotebookClient(nb, timeout=900, kernel_name='python3',
+                                kernel_manager_class=forked_by(server, runtime),
                                 resources=dict(metadata=dict(path=str(folder / 'nbs'))))
         client.execute(env=clean_env(folder, runtime))
     return nb
@@ -79,9 +103,9 @@ def stderr_of(nb):
 
 
 @pytest.mark.parametrize('path', [p for p in all_notebooks() if kind_of(p) == 'module'], ids=name_of)
-def test_stored_outputs_are_true(path, tmp_path):
+def test_stored_outputs_are_true(path, tmp_path, warm):
     stored = nbformat.read(path, as_version=4)
-    fresh = run_notebook(path, tmp_path)
+    fresh = run_notebook(path, tmp_path, warm)
     assert not stderr_of(fresh)
     assert not differences(stored.cells, fresh.cells), f'run {name_of(path)} from the top and keep what it says'
     left = {p.name for p in (tmp_path / 'nbs').iterdir()} - {path.name}

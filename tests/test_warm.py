@@ -70,12 +70,27 @@ def test_without_the_server_a_kernel_is_started_in_the_ordinary_way(project):
     finally: warm.close()
 
 
-def test_the_server_refuses_to_fork_with_threads(project):
-    with WarmKernels(kernel_environment(project), FEW) as warm:
-        while warm.threads is None: warm.listen(60)
-        assert warm.threads == 1
-        warm.threads = 2
-        with pytest.raises(RunFailed, match='2 threads'): warm.fork([], {}, '.', os.devnull)
+def test_the_server_refuses_to_fork_with_threads(project, tmp_path, monkeypatch):
+    (tmp_path / 'starts_a_thread.py').write_text(
+        'import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+    with WarmKernels(kernel_environment(project), ('starts_a_thread', *FEW)) as warm:
+        with pytest.raises(RunFailed, match='2 threads'): warm.fork(['kernel'], dict(os.environ), '.', os.devnull)
+        assert run('state', {}, project, quiet=True, warm=warm).metrics['got'][2] is False, 'an ordinary kernel'
+
+
+def test_a_kernel_does_not_wait_for_the_libraries_of_later_stages(project, tmp_path, monkeypatch):
+    (tmp_path / 'takes_long.py').write_text('import time\ntime.sleep(2)\n')
+    (tmp_path / 'comes_after.py').write_text('')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+    write(project.notebooks_dir, 'seen', PARAMS, 'import sys, json, pathlib',
+          FINISH.format("['takes_long' in sys.modules, 'comes_after' in sys.modules, 'wave' in sys.modules]"))
+    with WarmKernels(kernel_environment(project), (*FEW, 'takes_long', 'comes_after')) as warm:
+        while not warm.ready: warm.listen(60)
+        assert run('seen', {}, project, quiet=True, warm=warm).metrics['got'] == [True, False, True], (
+            'forked between two imports')
+        time.sleep(.5)
+        assert run('seen', {}, project, quiet=True, warm=warm).metrics['got'] == [True, True, True]
 
 
 def test_when_the_runner_is_killed_server_and_kernels_end(tmp_path):
