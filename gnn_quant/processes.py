@@ -73,7 +73,7 @@ def fork_map(
     _shared.append((f, items))
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context('fork'), _begin, (os.getpid(),))
     try:
-        with warnings.catch_warnings(): # Python 3.12 warns of threads: they are the notebook's, and hold nothing of ours
+        with warnings.catch_warnings(): # Python 3.12 warns of threads: they are the notebook's own
             warnings.simplefilter('ignore', DeprecationWarning)
             todo = [pool.submit(_one, i) for i in range(len(items))]
         for done in as_completed(todo): yield done.result()

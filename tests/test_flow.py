@@ -2,6 +2,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -41,6 +42,7 @@ def imports(tree, known, module=''):
 ENTRY_POINTS = __import__('gnn_quant')._LAZY
 
 
+@cache
 def graph():
     return {m: imports(ast.parse(module_file(m).read_text(encoding='utf-8')), NUMBER, m) for m in NUMBER
             if module_file(m).is_file()}

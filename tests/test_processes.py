@@ -25,7 +25,7 @@ def test_inputs_are_found_and_not_sent():
 
 
 def test_maps_may_be_nested_and_repeated():
-    inner = lambda x: sum(v for _, v in fork_map(lambda y: x * y, [1, 2], jobs=1))
+    def inner(x): return sum(dict(fork_map(lambda y: x * y, [1, 2], jobs=1)).values())
     for _ in range(2): assert dict(fork_map(inner, [1, 10], jobs=2)) == {0: 3, 1: 30}
 
 
@@ -51,7 +51,8 @@ def test_forks_end_with_a_parent_that_is_killed():
     code = """
 import os, time
 from gnn_quant.processes import fork_map
-for _, pid in fork_map(lambda x: os.getpid() if x < 2 else time.sleep(600), [0, 1, 2, 3], jobs=2): print(pid, flush=True)
+def work(x): return os.getpid() if x < 2 else time.sleep(600)
+for _, pid in fork_map(work, [0, 1, 2, 3], jobs=2): print(pid, flush=True)
 """
     parent = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     forks = {int(parent.stdout.readline()) for _ in range(2)}

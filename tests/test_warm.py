@@ -1,4 +1,5 @@
 "Kernels that are forked: fresh state, ends reported, nothing left behind"
+import json
 import os
 import signal
 import subprocess
@@ -45,6 +46,19 @@ def test_each_kernel_is_fresh_and_has_the_libraries_that_were_imported(project):
     assert (seen, flag, loaded, env) == (1, 1, True, '0') and other[:3] == [1, 1, True], (
         'nothing of the first run is in the second')
     assert pid != other[3] and gone(pid) and gone(other[3])
+
+
+def test_tables_and_figures_look_as_in_a_kernel_of_its_own(project):
+    write(project.notebooks_dir, 'shows', PARAMS, 'import pandas as pd, matplotlib.pyplot as plt',
+          "pd.DataFrame({f'a long name of column {i}': [i] for i in range(12)})", "plt.plot([1, 2])",
+          FINISH.format('[]'))
+    def shown(warm):
+        path = run('shows', {}, project, quiet=True, warm=warm).path / 'shows.ipynb'
+        outputs = [o.get('data', {}) for c in json.loads(path.read_text())['cells'] for o in c.get('outputs', [])]
+        return [(k, d[k]) for d in outputs[:-1] for k in sorted(d) if 'matplotlib' not in str(d[k])]
+    libraries = ('pandas', 'matplotlib.pyplot', 'matplotlib_inline.backend_inline', *FEW)
+    with WarmKernels(kernel_environment(project), libraries) as warm: forked = shown(warm)
+    assert forked == shown(None) and [k for k, _ in forked] == ['text/html', 'text/plain', 'image/png', 'text/plain']
 
 
 def test_a_failing_cell_is_named_as_with_a_kernel_of_its_own(project):

@@ -293,10 +293,11 @@ def _built(line, data, truth, cut, h, asked, watch):
     steps = rebuild(line, given, cut, watch=watch)
     touched = _hands(steps, bent(data, cut, h, seed), given) if watch else []
     state, new = judge_steps(truth, steps, cut, h, ulps)
-    return state, touched + new, {k for k, x in steps.items() if h != 'cut' and not same(dated(truth[k]), dated(x.out))}
+    moves = {k for k, x in steps.items() if h != 'cut' and not same(dated(truth[k]), dated(x.out))}
+    return state, touched + new, moves
 
 def _all_builds(line, data, truth, dates, how, asked, watch, jobs, tell):
-    "(cut, future) -> what `_built` gives, in the order of cuts; side by side, every cut is begun before its other futures"
+    "(cut, future) -> what `_built` gives, in the order of cuts; with several jobs the first future of all cuts first"
     todo = [(cut, h) for cut in dates for h in how]
     if jobs != 1: todo = sorted(todo, key=lambda x: how.index(x[1]))
     one, done = lambda x: _built(line, data, truth, *x, asked, watch and x == (dates[0], how[0])), {}
