@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnn_quant import plugins
-from gnn_quant.core import BadData, BadParams, bend, known, peeks, toy_bars, toy_sectors
+from gnn_quant.core import BadData, BadParams, StaleData, bend, known, peeks, toy_bars, toy_sectors
 from gnn_quant.data.asof import AsOfTable, as_of_table
 from gnn_quant.data.bundle import Bundle, Request, as_bundle, window
-from gnn_quant.data.calendar import Calendar, rows_of
+from gnn_quant.data.calendar import Calendar, age_in, rows_of
 from gnn_quant.data.load import as_request, load_bundle, load_tables, replay_source
+from gnn_quant.pipeline.stages import of_age
 
 DAYS = toy_bars().index
 CUT = DAYS[30]
@@ -270,3 +271,27 @@ def test_a_table_that_calls_tomorrow_known_differs_when_it_is_made_on_an_earlier
         tone = [x.frame.set_index(['time', 'entity'])['tone'].sort_index() for x in (a, b)]
         moved = tone[0][~((tone[0] == tone[1]) | (tone[0].isna() & tone[1].isna()))]
         assert set(moved.index.get_level_values('time')) == {cut}
+
+
+@pytest.mark.parametrize('last, today, sessions, days, weeks', [
+    ('2024-01-05', '2024-01-05', 0, 0, 0), ('2024-01-05', '2024-01-08', 0, 3, 0), ('2024-01-05', '2024-01-09', 1, 4, 0),
+    ('2024-01-03', '2024-01-04', 0, 1, 0), ('2024-01-03', '2024-01-13', 7, 10, 1), ('2024-01-05', '2024-01-03', 0, 0, 0),
+    ('2024-01-05 15:30', '2024-01-08 23:00', 0, 3, 0)])
+def test_age_of_data(last, today, sessions, days, weeks):
+    last, today = pd.Timestamp(last), pd.Timestamp(today)
+    assert [age_in(last, today, u) for u in ('session', 'day', 'week')] == [sessions, days, weeks]
+    assert age_in(last, today, 'session', Calendar(365.)) == max(0, days - 1), 'a market that never closes'
+
+
+@pytest.mark.parametrize('max_age, day, fits', [
+    ('', 400, True), ('mark', 400, True), ('3 sessions', 4, True), ('3 sessions', 9, False), ('2 days', 2, True),
+    ('2 days', 3, False), ('1 week', 13, True), ('1 week', 14, False), ('0 sessions', 0, True)])
+def test_data_that_are_too_old_are_refused(max_age, day, fits):
+    b = as_bundle(toy_bars(), 'toy', 'simulated')
+    at = b.index[-1] + pd.Timedelta(days=day)
+    if fits:
+        found = of_age(b, max_age, at)
+        extra = [c for c in found.caveats if c not in b.caveats]
+        assert (len(extra) == 1 and f'{b.index[-1]:%Y-%m-%d}' in extra[0]) if max_age == 'mark' else found is b
+    else:
+        with pytest.raises(StaleData, match=f'toy: last bar {b.index[-1]:%Y-%m-%d}.*{max_age}'): of_age(b, max_age, at)

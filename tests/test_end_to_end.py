@@ -106,9 +106,11 @@ def test_unchanged_data_is_one_version(s, day):
     assert again.id != day['ingest'].id
 
 
-def test_stale_data_is_refused(s):
-    with pytest.raises(Exception, match='StaleData: us20: last bar 2022-12-28, wanted 2023-01-31'):
-        days(QUICK.set('data.wanted', '2023-01-31'), s, until='ingest')
+@pytest.mark.parametrize('path, value, said', [
+    ('data.wanted', '2023-01-31', 'wanted 2023-01-31'), ('data.max_age', '3 sessions', r'\d+ sessions before')])
+def test_stale_data_is_refused(s, path, value, said):
+    with pytest.raises(Exception, match=f'StaleData: us20: last bar 2022-12-28, {said}'):
+        days(QUICK.set(path, value), s, until='ingest')
     assert list_runs(s)[0].manifest['error']['kind'] == StaleData.__name__
 
 
