@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from ..core import BadParams, RunFailed
+from ..data.calendar import today
 from ..evidence.trial_ledger import count
 from .experiment import Experiment
 from .reuse import (count_facts, family_of, identity_of, look_up, open_experiment,
@@ -87,7 +88,9 @@ def run_shown(
 
 # %% ../../nbs/84_pipeline/daily.ipynb #769a3109
 def _follows_from(name, e, settings): # None: nobody can tell
-    if name == 'ingest': return source_fingerprint(e)
+    if name == 'ingest':
+        facts, ages = source_fingerprint(e), e.data.max_age not in ('', 'mark')
+        return facts if facts is None or not ages else facts | dict(today=f'{today():%Y-%m-%d}')
     return count_facts(count(journal_path(settings))) if name == 'tearsheet' else {}
 
 # %% ../../nbs/84_pipeline/daily.ipynb #190802c3
